@@ -1,0 +1,63 @@
+//! The command line: one file per verb. Nothing is decided here that a verb can decide itself.
+
+pub mod check;
+pub mod demo;
+pub mod run;
+pub mod sim;
+pub mod status;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Exit codes, from sysexits.h.
+pub mod exit {
+    /// The configuration is not valid.
+    pub const CONFIG: u8 = 78;
+    /// The environment does not allow it (port taken, file missing, too few descriptors).
+    pub const ENVIRONMENT: u8 = 69;
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "sluice",
+    version,
+    about = "A Stratum mining proxy that judges every share itself",
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the proxy (from a config file, or by --pool and --user alone)
+    Run(run::Args),
+    /// Check a config file and the environment it needs; every finding at once
+    Check(check::Args),
+    /// A whole simulated site through the real proxy on loopback
+    Demo(demo::Args),
+    /// Simulated peers, usable on their own against anything
+    #[command(subcommand)]
+    Sim(sim::Verb),
+    /// What a running proxy is doing
+    Status(status::Args),
+    /// The miners of a running proxy
+    Miners(status::Args),
+    /// The pools of a running proxy
+    Pools(status::Args),
+}
+
+/// Runs the verb that the command line names.
+pub fn main() -> ExitCode {
+    match Cli::parse().verb {
+        Verb::Run(args) => run::main(args),
+        Verb::Check(args) => check::main(&args),
+        Verb::Demo(args) => demo::main(&args),
+        Verb::Sim(verb) => sim::main(verb),
+        Verb::Status(args) => status::summary(&args),
+        Verb::Miners(args) => status::miners(&args),
+        Verb::Pools(args) => status::pools(&args),
+    }
+}

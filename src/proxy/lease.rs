@@ -1,0 +1,103 @@
+//! What falls from the router and the links to a session: its seat, its lease, its work. Latest wins, always.
+
+use crate::work::seen::Seen;
+use crate::work::{Lane, Layout, LinkId, Proof, Share, Work, WorkId};
+use std::sync::Arc;
+
+/// Names one miner connection for the life of the process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionId(pub u64);
+
+/// Names one configured listener.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ListenerId(pub u16);
+
+/// The unguessable token by which a miner resumes; the V1 session id is its hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ResumeToken(pub [u8; 16]);
+
+impl std::fmt::Debug for ResumeToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResumeToken(..)")
+    }
+}
+
+impl ResumeToken {
+    /// 32 lower-case hex digits.
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|b| format!("{b:02x}")).collect()
+    }
+    /// The reverse; `None` for anything else.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 32 || !text.is_ascii() {
+            return None;
+        }
+        let mut token = [0; 16];
+        for (to, pair) in token.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *to = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(token))
+    }
+}
+
+/// What stays with a lane when its miner goes, and comes back with a resume.
+#[derive(Debug, Default)]
+pub struct LaneMemory {
+    /// The duplicate window.
+    pub seen: Seen,
+    /// Per link, the newest work this lane was given: anything not newer needs a refresh first.
+    pub sent: Vec<(LinkId, WorkId)>,
+}
+
+/// A place at the table: the lane of a session, given once, never changed.
+#[derive(Debug)]
+pub struct Seat {
+    /// The lane.
+    pub lane: Lane,
+    /// The layout of the whole process.
+    pub layout: Layout,
+    /// By which this seat can be resumed.
+    pub token: ResumeToken,
+    /// What the lane remembers (empty unless resumed).
+    pub memory: LaneMemory,
+}
+
+/// For whom a session mines now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// The link; `None`: no pool can be given.
+    pub link: Option<LinkId>,
+    /// Version bits that every pool this session may be leased to accepts (BIP 310), policy included.
+    pub version_mask: u32,
+}
+
+/// One work as it is issued to every miner of a link.
+#[derive(Debug)]
+pub struct Issue {
+    /// The work.
+    pub work: Arc<Work>,
+    /// The V1 notify line with clean jobs true, rendered once.
+    pub v1_clean: Box<[u8]>,
+    /// The same with clean jobs false.
+    pub v1_keep: Box<[u8]>,
+}
+
+/// A share that is to go to the pool its work came from.
+#[derive(Debug)]
+pub struct Submission {
+    /// From whom.
+    pub session: SessionId,
+    /// Sanitised worker name, as in metrics and `{worker}`.
+    pub worker: Arc<str>,
+    /// What it was found on.
+    pub work: Arc<Work>,
+    /// Under which lane.
+    pub lane: Lane,
+    /// The share.
+    pub share: Share,
+    /// Its hash and header.
+    pub proof: Proof,
+    /// At or below the network target: goes first, is never dropped silently.
+    pub block: bool,
+}

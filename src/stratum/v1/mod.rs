@@ -1,0 +1,6 @@
+//! Stratum V1: newline-terminated JSON-RPC, as the field really speaks it.
+
+pub mod down;
+pub mod line;
+pub mod message;
+pub mod up;
