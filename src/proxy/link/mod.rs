@@ -1,209 +1,536 @@
-//! One pool connection as a pure machine; it outlives the sockets it is given.
+//! One pool connection as a pure machine; it outlives the sockets it is given. Not a router: it does not know who
+//! mines for it.
+//!
+//! ```text
+//!   Connect ─> configure, subscribe ─> authorize ─> Notify ─> Issue ...      up
+//!      ^                                                        │
+//!      └──────────── back-off <── dead (RST, silence, refusal) ─┘            down
+//! ```
+//! Invariant (I3, I4): a share given to a link is written at most once, and always settled.
 
-use super::lease::{Issue, Submission};
+mod backoff;
+mod io;
+mod ledger;
+mod names;
+mod v1;
+mod workshop;
+
+pub use io::*;
+
+use super::lease::Submission;
 use super::tally::{Drop as Dropped, Settled};
-use crate::stratum::v1::up::RefusalKind;
-use crate::work::{Difficulty, Layout, LinkId};
+use crate::machine::Machine;
+use crate::stratum::v1::up::{self, Extranonce, Notify, request};
+use crate::work::{Difficulty, Layout, LinkId, WorkId};
+use backoff::Backoff;
+use ledger::{Asked, Ledger};
+use names::Names;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
+use workshop::{Terms, Workshop};
 
-/// How names go up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Identity {
-    /// All shares under one name.
-    Account,
-    /// Each worker is authorized and submits under its own.
-    Worker,
-}
+/// A pool is dead without a job this long after the connection or the login (STRATUM.md section 2) ...
+const FIRST_JOB: Duration = Duration::from_secs(15);
+/// ... when the oldest share is unanswered this long and no byte has come since ...
+const UNANSWERED: Duration = Duration::from_secs(10);
+/// ... and after this long without a byte.
+const SILENCE: Duration = Duration::from_secs(150);
+/// Work is renewed on demand at most this often: each renewal is a notify to every miner of the link.
+const REFRESH_GAP: Duration = Duration::from_secs(2);
+/// After `set_extranonce` a pool sends a job at once; if not, the old job is issued again under the new extranonce.
+const EXTRANONCE_GRACE: Duration = Duration::from_secs(1);
+/// Up this long, the back-off starts over.
+const PROVEN: Duration = Duration::from_secs(60);
+/// Bad notifies within [`BAD_WINDOW`] that fail a pool over.
+const BAD_NOTIFIES: usize = 3;
+const BAD_WINDOW: Duration = Duration::from_secs(60);
+/// Block candidates kept for a pool that is down.
+const BLOCKS_KEPT: usize = 16;
+/// `mining.suggest_difficulty` is sent again when the fleet has changed by this factor.
+const SUGGEST_AGAIN: f64 = 2.0;
+/// How we name ourselves to pools.
+const AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
-/// One pool.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Which link.
-    pub id: LinkId,
-    /// Name of the pool in logs and metrics.
-    pub name: String,
-    /// Host of the URL (for the reconnect rule).
-    pub host: String,
-    /// Whether the connection is TLS.
-    pub tls: bool,
-    /// User template, may contain `{worker}`.
-    pub user: String,
-    /// Password sent with every authorize.
-    pub password: String,
-    /// How names go up.
-    pub identity: Identity,
-    /// Version bits that policy allows.
-    pub version_mask: u32,
-    /// Hosts `client.reconnect` may name (exact, or `*.suffix`). Empty: only the host itself.
-    pub reconnect_hosts: Vec<String>,
-    /// Wanted shares per second on this link, for `mining.suggest_difficulty`.
-    pub shares_per_second: f64,
-    /// Refresh work after this long without a new job.
-    pub refresh: Duration,
-    /// Seed of the back-off jitter.
-    pub seed: u64,
-}
-
-/// What happens to a link.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// A socket is connected (TLS done).
-    Connected,
-    /// It could not be, for this reason.
-    ConnectFailed(&'a str),
-    /// One line.
-    Line(&'a [u8]),
-    /// A line above the cap.
-    Overlong,
-    /// The socket ended (why, for the log).
-    Disconnected(&'a str),
-    /// The process layout is known (or has changed).
-    Layout(Layout),
-    /// A share to submit.
-    Submit(Box<Submission>),
-    /// Somebody needs work its lane has not seen.
-    Refresh,
-    /// Hashes per second of the miners leased to this link, or that would be at a failover.
-    Fleet(f64),
-    /// The process drains: no new connections; settle what is in flight.
-    Drain,
-}
-
-/// What a link wants done.
-#[derive(Debug)]
-pub enum Output {
-    /// Open a socket, to the configured place or (after `client.reconnect`) to this host and port.
-    Connect(Option<(String, u16)>),
-    /// Bytes for the pool, coalesced.
-    Send(Vec<u8>),
-    /// Close the socket.
-    Disconnect,
-    /// New work for every miner of the link: publish it.
-    Issue(Arc<Issue>),
-    /// What the router and the board must know; latest wins.
-    Status(Status),
-    /// A share got its end.
-    Settle(Settlement),
-    /// Something worth a log line.
-    Event(Event),
-}
-
-/// The state of a link.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Status {
+/// Where a link is in the life of one socket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// No socket; the next attempt is at this instant.
+    Waiting(Instant),
+    /// A socket is being opened.
+    Connecting,
+    /// Connected, subscribe not answered yet.
+    Subscribing(Instant),
+    /// Subscribed, the login not answered yet.
+    LoggingIn(Instant),
+    /// Logged in, no job yet.
+    Jobless(Instant),
     /// Logged in, with work.
-    pub up: bool,
-    /// Size of the pool's extranonce2, once known.
-    pub extranonce2_size: Option<u8>,
-    /// Version bits granted (0: none), once known.
-    pub version_mask: Option<u32>,
-    /// The pool's difficulty for the next work.
-    pub difficulty: Option<Difficulty>,
-    /// More than half of at least 20 shares rejected lately.
-    pub suspect: bool,
-    /// Gives too little extranonce for the layout.
-    pub excluded: bool,
-    /// Connections made so far.
-    pub epoch: u32,
-}
-
-/// The end of one submitted share.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settlement {
-    /// Worker.
-    pub worker: Arc<str>,
-    /// Weight at the pool's difficulty.
-    pub hashes: u128,
-    /// What the pool said, or why it was never asked.
-    pub result: SettleResult,
-    /// Between writing and answer.
-    pub latency: Option<Duration>,
-    /// It was a block candidate.
-    pub block: bool,
-}
-
-/// The pool's verdict.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SettleResult {
-    /// Yes.
-    Accepted,
-    /// No.
-    Rejected(RefusalKind),
-    /// The connection ended first.
-    Unknown,
-    /// Never written.
-    Dropped(Dropped),
-}
-
-/// Log-worthy.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// Logged in and working.
-    Up,
-    /// Down, and why; next attempt in.
-    Down {
-        /// Why, in words for a person.
-        reason: String,
-        /// Next attempt in.
-        retry_in: Duration,
-    },
-    /// The pool refused our login.
-    LoginRefused(String),
-    /// The pool refused a worker; its shares go under the link's own name.
-    WorkerRefused {
-        /// Its name.
-        worker: String,
-        /// The pool's words.
-        text: String,
-    },
-    /// The pool's difficulty changed.
-    Difficulty(Difficulty),
-    /// A message to show.
-    Message(String),
-    /// Bad notifies, and why.
-    BadNotify(&'static str),
-    /// A reconnect to a host that is not allowed.
-    ReconnectRefused(String),
-    /// Extranonce changed.
-    Extranonce,
-    /// A new block (clean work).
-    NewBlock,
+    Up(Instant),
+    /// The process drains and nothing is in flight.
+    Ended,
 }
 
 /// The machine.
 #[derive(Debug)]
 pub struct Link {
-    _todo: (),
+    config: Config,
+    phase: Phase,
+    epoch: u32,
+    backoff: Backoff,
+    redirect: Option<(String, u16)>,
+    layout: Option<Layout>,
+    extranonce: Option<Extranonce>,
+    /// Shares on older work belong to an extranonce or a connection that is gone.
+    valid_from: WorkId,
+    extranonce_due: Option<Instant>,
+    version_mask: Option<u32>,
+    difficulty: Option<Difficulty>,
+    job: Option<Notify>,
+    workshop: Workshop,
+    issued_at: Option<Instant>,
+    refresh_wanted: bool,
+    last_byte: Instant,
+    bad_notifies: VecDeque<Instant>,
+    ledger: Ledger,
+    names: Names,
+    blocks: VecDeque<Box<Submission>>,
+    fleet: f64,
+    suggested_for: f64,
+    draining: bool,
+    status: Option<Status>,
+    out: Vec<u8>,
+    outputs: VecDeque<Output>,
 }
 
 impl Link {
-    /// Wants to connect at once.
-    pub fn new(
-        _now: Instant,
-        _config: Config,
-        _next_work_id: Arc<std::sync::atomic::AtomicU32>,
-    ) -> Self {
-        todo!()
+    /// Wants to connect at once. `ids`: the process-global source of work ids.
+    pub fn new(now: Instant, config: Config, ids: Arc<AtomicU32>) -> Self {
+        let mut link = Self {
+            phase: Phase::Connecting,
+            epoch: 0,
+            backoff: Backoff::new(config.seed),
+            redirect: None,
+            layout: None,
+            extranonce: None,
+            valid_from: WorkId(0),
+            extranonce_due: None,
+            version_mask: None,
+            difficulty: None,
+            job: None,
+            workshop: Workshop::new(config.id, ids),
+            issued_at: None,
+            refresh_wanted: false,
+            last_byte: now,
+            bad_notifies: VecDeque::new(),
+            ledger: Ledger::default(),
+            names: Names::new(&config),
+            blocks: VecDeque::new(),
+            fleet: 0.0,
+            suggested_for: 0.0,
+            draining: false,
+            status: None,
+            out: Vec::new(),
+            outputs: VecDeque::new(),
+            config,
+        };
+        link.outputs.push_back(Output::Connect(None));
+        link
     }
-    /// The three-ledger counts (I6).
+
+    /// The pool's side of the counts (I6).
     pub fn settled(&self) -> &Settled {
-        todo!()
+        self.ledger.settled()
+    }
+
+    fn connected(&mut self, now: Instant) {
+        self.epoch += 1;
+        self.phase = Phase::Subscribing(now);
+        self.last_byte = now;
+        self.extranonce = None;
+        self.extranonce_due = None;
+        self.version_mask = None;
+        self.difficulty = None;
+        self.job = None;
+        self.suggested_for = 0.0;
+        self.valid_from = self.workshop.next_id();
+        self.bad_notifies.clear();
+        self.names.forget();
+        if self.config.version_mask != 0 {
+            let id = self.ledger.ask(Asked::Configure);
+            request::configure(&mut self.out, id, self.config.version_mask);
+        }
+        let id = self.ledger.ask(Asked::Subscribe);
+        request::subscribe(&mut self.out, id, AGENT);
+    }
+
+    /// The socket is gone or not worth keeping.
+    fn down(&mut self, now: Instant, reason: &str) {
+        if matches!(self.phase, Phase::Waiting(_) | Phase::Ended) {
+            return;
+        }
+        if matches!(self.phase, Phase::Up(since) if now >= since + PROVEN) {
+            self.backoff.reset();
+        }
+        self.out.clear();
+        self.outputs.push_back(Output::Disconnect);
+        for end in self.ledger.lose_all() {
+            self.outputs.push_back(Output::Settle(end));
+        }
+        for share in self.names.take_held() {
+            self.drop_share(share, Dropped::LinkLost);
+        }
+        if self.draining {
+            self.phase = Phase::Ended;
+            return;
+        }
+        let retry_in = self.backoff.next();
+        self.phase = Phase::Waiting(now + retry_in);
+        let reason = reason.to_owned();
+        self.outputs
+            .push_back(Output::Event(Event::Down { reason, retry_in }));
+    }
+
+    /// Makes work of the pool's job in force, if everything it takes is known.
+    fn issue(&mut self, now: Instant, clean: bool) {
+        let logged_in = matches!(self.phase, Phase::Jobless(_) | Phase::Up(_));
+        let (Some(job), Some(layout), Some(extranonce), true) =
+            (&self.job, self.layout, &self.extranonce, logged_in)
+        else {
+            return;
+        };
+        if extranonce.size < layout.total() {
+            return;
+        }
+        let clean = clean
+            || self.extranonce_due.take().is_some()
+            || matches!(self.phase, Phase::Jobless(_));
+        let terms = Terms {
+            epoch: self.epoch,
+            layout,
+            extranonce,
+            // A pool that announces none means 1 (the protocol's default).
+            difficulty: self.difficulty.unwrap_or(Difficulty::ONE),
+            version_mask: self.version_mask.unwrap_or(0),
+        };
+        let generation = self.workshop.generation();
+        match self.workshop.make(now, job, &terms, clean) {
+            Ok(issue) => {
+                if self.workshop.generation() != generation {
+                    self.outputs.push_back(Output::Event(Event::NewBlock));
+                }
+                self.publish(now, issue);
+            }
+            Err(why) => self.bad_notify(now, why),
+        }
+    }
+
+    fn publish(&mut self, now: Instant, issue: Arc<super::lease::Issue>) {
+        self.issued_at = Some(now);
+        self.refresh_wanted = false;
+        self.outputs.push_back(Output::Issue(issue));
+        if matches!(self.phase, Phase::Jobless(_)) {
+            self.phase = Phase::Up(now);
+            self.outputs.push_back(Output::Event(Event::Up));
+            self.resubmit_blocks(now);
+        }
+    }
+
+    fn refresh_due(&self) -> Option<(Instant, &'static str)> {
+        let (Phase::Up(_), Some(at)) = (self.phase, self.issued_at) else {
+            return None;
+        };
+        if self.refresh_wanted {
+            Some((at + REFRESH_GAP, "refresh wanted"))
+        } else {
+            Some((at + self.config.refresh, "refresh"))
+        }
+    }
+
+    fn bad_notify(&mut self, now: Instant, why: &'static str) {
+        self.outputs.push_back(Output::Event(Event::BadNotify(why)));
+        self.bad_notifies.retain(|at| *at + BAD_WINDOW > now);
+        self.bad_notifies.push_back(now);
+        if self.bad_notifies.len() >= BAD_NOTIFIES {
+            self.down(now, "three bad jobs within a minute");
+        }
+    }
+
+    /// A share for the pool: by name, or not at all.
+    fn submit(&mut self, now: Instant, share: Box<Submission>) {
+        if !matches!(self.phase, Phase::Up(_)) {
+            return self.keep_or_drop(share, Dropped::LinkLost);
+        }
+        if !share.block {
+            if share.work.epoch != self.epoch {
+                return self.drop_share(share, Dropped::LinkLost);
+            }
+            if share.work.id < self.valid_from || share.work.generation < self.workshop.generation()
+            {
+                return self.drop_share(share, Dropped::Stale);
+            }
+            if !self.ledger.has_room() {
+                return self.drop_share(share, Dropped::LinkFull);
+            }
+        }
+        match self.names.name(now, &share.worker) {
+            names::Name::Use(user) => self.write_share(now, &share, &user),
+            names::Name::Ask(user) => {
+                let id = self.ledger.ask(Asked::Worker(user.clone()));
+                request::authorize(&mut self.out, id, &user, &self.config.password);
+                self.hold(now, user, share);
+            }
+            names::Name::Wait(user) => self.hold(now, user, share),
+        }
+    }
+
+    fn hold(&mut self, now: Instant, user: Arc<str>, share: Box<Submission>) {
+        // A block waits for nobody, and neither does what exceeds the room to wait.
+        if let Err(share) = self.names.hold(user, share) {
+            let account = self.names.account();
+            self.write_share(now, &share, &account);
+        }
+    }
+
+    fn write_share(&mut self, now: Instant, share: &Submission, user: &str) {
+        let work = &share.work;
+        let hashes = work.pool_difficulty.hashes();
+        let id = self.ledger.ask(Asked::Share {
+            worker: share.worker.clone(),
+            hashes,
+            at: now,
+            block: share.block,
+        });
+        let (en2, len) = work.pool_extranonce2(share.lane, &share.share);
+        let rolled = (work.version_mask != 0).then_some(share.share.version & work.version_mask);
+        let submit = request::Submit {
+            user,
+            job: &work.pool_job,
+            en2: &en2[..len],
+            ntime: share.share.ntime,
+            nonce: share.share.nonce,
+            version_bits: rolled,
+        };
+        request::submit(&mut self.out, id, &submit);
+    }
+
+    fn keep_or_drop(&mut self, share: Box<Submission>, why: Dropped) {
+        if share.block && self.blocks.len() < BLOCKS_KEPT {
+            self.blocks.push_back(share);
+        } else {
+            self.drop_share(share, why);
+        }
+    }
+
+    /// Blocks found while the pool was away: it may still want them.
+    fn resubmit_blocks(&mut self, now: Instant) {
+        let account = self.names.account();
+        while let Some(share) = self.blocks.pop_front() {
+            self.write_share(now, &share, &account);
+        }
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a dropped share has no further owner"
+    )]
+    fn drop_share(&mut self, share: Box<Submission>, why: Dropped) {
+        let end = self.ledger.drop_share(&share, why);
+        self.outputs.push_back(Output::Settle(end));
+    }
+
+    /// Sizes the pool's difficulty to the fleet, so that a failover is no share storm.
+    fn suggest(&mut self) {
+        let ready = matches!(
+            self.phase,
+            Phase::LoggingIn(_) | Phase::Jobless(_) | Phase::Up(_)
+        );
+        let (now, told) = (self.fleet, self.suggested_for);
+        if !ready
+            || now <= 0.0
+            || (told > 0.0 && now < told * SUGGEST_AGAIN && now > told / SUGGEST_AGAIN)
+        {
+            return;
+        }
+        let wanted = now / (self.config.shares_per_second.max(1e-6) * 4_294_967_296.0);
+        if let Some(difficulty) =
+            Difficulty::new(wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value()))
+        {
+            self.suggested_for = now;
+            let id = self.ledger.ask(Asked::Other);
+            request::suggest_difficulty(&mut self.out, id, difficulty.floor_to_power_of_two());
+        }
+    }
+
+    fn watch_health(&mut self, now: Instant) {
+        let dead = match self.phase {
+            Phase::Subscribing(at) if now >= at + FIRST_JOB => {
+                Some("no answer to mining.subscribe for 15 s")
+            }
+            Phase::LoggingIn(at) if now >= at + FIRST_JOB => {
+                Some("no answer to mining.authorize for 15 s")
+            }
+            Phase::Jobless(at)
+                if now >= at + FIRST_JOB && self.layout.is_some() && !self.excluded() =>
+            {
+                Some("no job for 15 s after the login")
+            }
+            Phase::Up(_) if self.unanswered_at().is_some_and(|at| now >= at) => {
+                Some("shares unanswered for 10 s and not a byte since")
+            }
+            _ if now >= self.last_byte + SILENCE && self.is_open() => Some("silent for 150 s"),
+            _ => None,
+        };
+        if let Some(reason) = dead {
+            self.down(now, reason);
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::Waiting(_) | Phase::Connecting | Phase::Ended
+        )
+    }
+
+    fn excluded(&self) -> bool {
+        matches!((&self.extranonce, self.layout), (Some(e), Some(l)) if e.size < l.total())
+    }
+
+    /// When the oldest share makes the pool dead, unless a byte came after it was written.
+    fn unanswered_at(&self) -> Option<Instant> {
+        let oldest = self.ledger.oldest_share()?;
+        Some(oldest.max(self.last_byte) + UNANSWERED)
+    }
+
+    fn turn_over(&mut self, now: Instant) {
+        if self.draining && self.ledger.in_flight() == 0 && self.names.held() == 0 && self.is_open()
+        {
+            self.phase = Phase::Ended;
+            self.outputs.push_back(Output::Disconnect);
+        }
+        let status = Status {
+            up: matches!(self.phase, Phase::Up(_)) && !self.excluded(),
+            extranonce2_size: self.extranonce.as_ref().map(|e| e.size),
+            version_mask: self.is_open().then_some(self.version_mask).flatten(),
+            difficulty: self.difficulty,
+            suspect: self.ledger.suspect(now),
+            excluded: self.excluded(),
+            epoch: self.epoch,
+        };
+        if self.status.as_ref() != Some(&status) {
+            self.status = Some(status.clone());
+            self.outputs.push_back(Output::Status(status));
+        }
     }
 }
-impl crate::machine::Machine for Link {
+
+impl Machine for Link {
     type Input<'a> = Input<'a>;
     type Output = Output;
-    fn handle_input(&mut self, _now: Instant, _input: Input<'_>) {
-        todo!()
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Connected => self.connected(now),
+            Input::ConnectFailed(why) | Input::Disconnected(why) => self.down(now, why),
+            Input::Line(line) => {
+                self.last_byte = now;
+                self.line(now, line);
+            }
+            Input::Overlong => self.down(now, "a line of more than 128 KiB"),
+            Input::Layout(layout) => {
+                self.layout = Some(layout);
+                self.issue(now, true);
+            }
+            Input::Submit(share) => self.submit(now, share),
+            Input::Refresh => self.refresh_wanted = true,
+            Input::Fleet(hashrate) => {
+                self.fleet = hashrate;
+                self.suggest();
+            }
+            Input::Drain => {
+                self.draining = true;
+                if !self.is_open() {
+                    self.phase = Phase::Ended;
+                }
+            }
+        }
+        self.handle_timeout(now);
     }
-    fn handle_timeout(&mut self, _now: Instant) {
-        todo!()
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.watch_health(now);
+        if matches!(self.phase, Phase::Waiting(at) if now >= at) {
+            self.phase = Phase::Connecting;
+            self.outputs
+                .push_back(Output::Connect(self.redirect.take()));
+        }
+        if self.extranonce_due.is_some_and(|due| now >= due) {
+            self.issue(now, true);
+        }
+        if self.refresh_due().is_some_and(|(due, _)| now >= due) {
+            self.refresh_wanted = false;
+            // Without a whole second since the last there is nothing new to give; the next turn tries again.
+            self.issued_at = Some(now);
+            if let Some(issue) = self.workshop.refresh(now) {
+                self.publish(now, issue);
+            }
+        }
+        for share in self.names.overdue(now) {
+            let account = self.names.account();
+            self.write_share(now, &share, &account);
+        }
+        self.turn_over(now);
     }
+
     fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        // Bytes first: a Disconnect that is queued must not overtake them; `down` clears what is pointless.
+        if !self.out.is_empty() {
+            return Some(Output::Send(std::mem::take(&mut self.out)));
+        }
+        self.outputs.pop_front()
     }
+
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        todo!()
+        let phase = match self.phase {
+            Phase::Waiting(at) => Some((at, "reconnect")),
+            Phase::Subscribing(at) | Phase::LoggingIn(at) => Some((at + FIRST_JOB, "login")),
+            Phase::Jobless(at) if self.layout.is_some() && !self.excluded() => {
+                Some((at + FIRST_JOB, "first job"))
+            }
+            Phase::Up(_) => self.unanswered_at().map(|at| (at, "unanswered share")),
+            _ => None,
+        };
+        [
+            phase,
+            self.is_open()
+                .then_some((self.last_byte + SILENCE, "silence")),
+            self.extranonce_due.map(|at| (at, "extranonce")),
+            self.refresh_due(),
+            self.names.next_due().map(|at| (at, "worker authorize")),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
     }
+}
+
+/// The host part of a `client.reconnect` is allowed: our own, or on the list (`*.suffix` or exact); over plaintext only our own.
+fn reconnect_allowed(config: &Config, host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    if host == config.host.to_ascii_lowercase() {
+        return true;
+    }
+    config.tls
+        && config
+            .reconnect_hosts
+            .iter()
+            .map(|allowed| allowed.to_ascii_lowercase())
+            .any(|allowed| match allowed.strip_prefix("*.") {
+                Some(suffix) => host
+                    .strip_suffix(suffix)
+                    .is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
+                None => allowed == host,
+            })
 }

@@ -1,287 +1,464 @@
-//! One miner connection as a pure machine.
+//! One miner connection as a pure machine: lines in, bytes and wishes out. Not a task and not a router: it asks for a
+//! seat, a verdict, a refresh, and takes what it is given.
+//!
+//! ```text
+//!   Line ──> v1 ──> Attach ───────> (router) ──> Seated, Lease ──┐
+//!              ├──> Judge  ───────> (driver) ──> Judged ──> Submit, Send
+//!   Issue ─────┴──> set_difficulty? + notify ──> Send <──────────┘
+//! ```
+//! Invariant: nothing is pushed before the subscribe result, and the lane never changes once it was told.
 
-use super::lease::{
-    Issue, LaneMemory, Lease, ListenerId, ResumeToken, Seat, SessionId, Submission,
-};
-use super::tally::{Drop as Dropped, Judged};
-use crate::work::{Difficulty, Lane, LinkId, Proof, Share, Work, vardiff};
+mod io;
+mod jobs;
+mod limits;
+mod replies;
+mod shares;
+mod v1;
+
+pub use io::*;
+
+use super::lease::{Issue, LaneMemory, Lease, ResumeToken, SessionId};
+use super::tally::Reject;
+use crate::machine::Machine;
+use crate::stratum::v1::down::{Configure, notification, reply};
+use crate::work::vardiff::Vardiff;
+use crate::work::{Difficulty, Lane, Layout, WorkId};
+use jobs::{Issued, Jobs};
+use limits::Tokens;
+use replies::Replies;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// What a listener decides for its sessions.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Which listener.
-    pub listener: ListenerId,
-    /// Difficulty.
-    pub vardiff: vardiff::Config,
-    /// Password a worker must give; `None`: everyone may mine.
-    pub password: Option<String>,
-    /// Submits per second and burst (the bucket); empty means that reading stops.
-    pub submits: Bucket,
-    /// Other messages per second and burst.
-    pub others: Bucket,
-    /// Wall-clock at a monotonic instant, so that ntime can be judged without a clock.
-    pub wall: WallAnchor,
-}
+/// First byte, subscribe, authorize: absolute, from the accept (STRATUM.md section 4).
+const FIRST_BYTE: Duration = Duration::from_secs(10);
+const SUBSCRIBE: Duration = Duration::from_secs(15);
+const AUTHORIZE: Duration = Duration::from_secs(30);
+/// A clean flood reaches a miner at no more than four notifies a second, by replacement.
+const NOTIFY_GAP: Duration = Duration::from_millis(250);
+/// cgminer drops a pool after 90 s of silence; something is sent to every miner at least this often.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Observations are emitted at most this often.
+const OBSERVE: Duration = Duration::from_secs(1);
 
-/// Rate and burst of a token bucket.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bucket {
-    /// Tokens per second.
-    pub per_second: f64,
-    /// Most tokens.
-    pub burst: f64,
-}
-
-/// Ties the wall clock to the monotonic one.
-#[derive(Clone, Copy, Debug)]
-pub struct WallAnchor {
-    /// The monotonic side.
-    pub at: Instant,
-    /// Unix seconds then.
-    pub unix_s: u64,
-}
-
-/// What happens to a session.
+/// A seat taken: what never changes while the connection lives.
 #[derive(Debug)]
-pub enum Input<'a> {
-    /// One line without its terminator.
-    Line(&'a [u8]),
-    /// A line was longer than the cap.
-    Overlong,
-    /// The router's answer to [`Output::Attach`].
-    Seated(Box<Seat>, Lease),
-    /// The router has no seat.
-    NoSeat(NoSeat),
-    /// The lease changed (after being seated).
-    Lease(Lease),
-    /// The latest work of the leased link.
-    Issue(&'a Arc<Issue>),
-    /// The answer to [`Output::Judge`], in the order asked.
-    Judged(Proof),
-    /// A [`Output::Submit`] could not be handed to its link. Weight: the pool's difficulty.
-    NotSubmitted(LinkId, Dropped, u128),
-    /// The process drains: answer what was read, then close.
-    Drain,
-    /// What was to be sent could not be for 30 s.
-    SlowReader,
+struct Seated {
+    lane: Lane,
+    layout: Layout,
+    token: ResumeToken,
+    memory: LaneMemory,
 }
 
-/// Why there is no seat.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoSeat {
-    /// All lanes are taken or at rest.
-    Full,
+/// Version rolling as negotiated: what the miner can, what it may at this moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rolling {
+    asked: u32,
+    min_bits: u32,
+    granted: u32,
 }
 
-/// What a session wants done.
+/// The machine.
 #[derive(Debug)]
-pub enum Output {
-    /// Bytes for the miner, coalesced.
-    Send(Vec<u8>),
-    /// Judge a share (`work::share::prove`), answer with [`Input::Judged`] in this order.
-    Judge(JudgeRequest),
-    /// Hand a share to the link its work came from.
-    Submit(Box<Submission>),
-    /// Ask the router for a seat.
-    Attach(Attach),
-    /// Work of this link that the lane has not seen yet is wanted.
-    Refresh(LinkId),
-    /// At most once a second, and at the end: what was judged since the last one.
-    Observe(Box<Observation>),
-    /// Something worth showing.
-    Event(Event),
-    /// End the connection, after what was to be sent.
-    Close(Close),
+pub struct Session {
+    id: SessionId,
+    config: Arc<Config>,
+    born: Instant,
+    replies: Replies,
+    outputs: VecDeque<Output>,
+    submits: Tokens,
+    others: Tokens,
+    heard: bool,
+    early_messages: u8,
+    agent: Option<Arc<str>>,
+    attaching: bool,
+    seat: Option<Box<Seated>>,
+    workers: Vec<Arc<str>>,
+    rolling: Option<Rolling>,
+    lease: Lease,
+    vardiff: Vardiff,
+    advertised: Option<Difficulty>,
+    jobs: Jobs,
+    /// The newest work of the leased link, not yet sent.
+    latest: Option<Arc<Issue>>,
+    last_notify: Option<Instant>,
+    last_sent: Instant,
+    refresh_asked: Option<WorkId>,
+    bad_streak: u16,
+    observation: Option<Box<Observation>>,
+    observed_at: Instant,
+    closing: Option<Close>,
+    closed: bool,
 }
 
-/// A share to be judged.
-#[derive(Clone, Debug)]
-pub struct JudgeRequest {
-    /// What it was found on.
-    pub work: Arc<Work>,
-    /// The lane.
-    pub lane: Lane,
-    /// The share.
-    pub share: Share,
-}
+impl Session {
+    /// A fresh connection. `version_mask`: what the listener's pools accept as far as is known now (policy included);
+    /// the lease brings the final word.
+    pub fn new(now: Instant, id: SessionId, config: Arc<Config>, version_mask: u32) -> Self {
+        Self {
+            id,
+            born: now,
+            replies: Replies::default(),
+            outputs: VecDeque::new(),
+            submits: Tokens::full(now, config.submits),
+            others: Tokens::full(now, config.others),
+            heard: false,
+            early_messages: 0,
+            agent: None,
+            attaching: false,
+            seat: None,
+            workers: Vec::new(),
+            rolling: None,
+            lease: Lease {
+                link: None,
+                version_mask,
+            },
+            vardiff: Vardiff::new(now, &config.vardiff),
+            advertised: None,
+            jobs: Jobs::default(),
+            latest: None,
+            last_notify: None,
+            last_sent: now,
+            refresh_asked: None,
+            bad_streak: 0,
+            observation: None,
+            observed_at: now,
+            closing: None,
+            closed: false,
+            config,
+        }
+    }
 
-/// A wish for a seat.
-#[derive(Clone, Debug)]
-pub struct Attach {
-    /// Resume this one if it can be.
-    pub resume: Option<ResumeToken>,
-    /// Version bits the miner can roll and the least it wants.
-    pub version_mask: u32,
-    /// `min-bit-count`.
-    pub min_bits: u32,
-}
+    /// `None`: its socket may be read. `Some(t)`: not before `t`, because a token bucket is empty or too many answers wait.
+    pub fn paused_until(&self, now: Instant) -> Option<Instant> {
+        if self.closing.is_some() || self.replies.full() {
+            return Some(now + OBSERVE);
+        }
+        let submits = self.submits.empty_until(self.config.submits);
+        let others = self.others.empty_until(self.config.others);
+        submits.max(others).filter(|until| *until > now)
+    }
 
-/// What one session did since its last observation.
-#[derive(Clone, Debug)]
-pub struct Observation {
-    /// The session.
-    pub session: SessionId,
-    /// Worker of the last share (sanitised).
-    pub worker: Arc<str>,
-    /// The counts.
-    pub judged: Judged,
-    /// Hashes proven for each link (by accepted shares, at the difficulty they were issued under).
-    pub for_links: Vec<(LinkId, u128)>,
-    /// Difficulty advertised now.
-    pub difficulty: Difficulty,
-}
+    /// At the end: the lane, what it must remember, and whether it ever got work; `None` if it was never seated.
+    pub fn into_memory(self) -> Option<(Lane, LaneMemory, bool)> {
+        let seat = self.seat?;
+        let worked = !seat.memory.sent.is_empty();
+        Some((seat.lane, seat.memory, worked))
+    }
 
-/// Changes of state that logs and the board show.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// Subscribed, with its sanitised user agent.
-    Subscribed {
-        /// User agent.
-        agent: Arc<str>,
-        /// The lane.
-        lane: Lane,
-        /// It came back to its lane.
-        resumed: bool,
-    },
-    /// A worker was authorized.
-    Authorized(Arc<str>),
-    /// A worker was refused (password).
-    Refused(Arc<str>),
-    /// Version rolling changed.
-    VersionMask(u32),
-    /// The router must know that the miner's own mask changed after it was seated.
-    Capability {
-        /// Bits the miner can roll.
-        version_mask: u32,
-        /// `min-bit-count`.
-        min_bits: u32,
-    },
-    /// A block candidate, whole: header, coinbase, branch as hex.
-    Block(Box<BlockCandidate>),
-}
+    /// The counts since the last observation, for a driver that must end the session without another turn.
+    pub fn last_observation(&mut self) -> Option<Box<Observation>> {
+        self.observation.take()
+    }
 
-/// All that is needed to build a block again.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BlockCandidate {
-    /// Whose work.
-    pub link: LinkId,
-    /// The pool's job.
-    pub pool_job: Box<str>,
-    /// Found by.
-    pub worker: Arc<str>,
-    /// Block hash, display order.
-    pub hash: String,
-    /// 80 bytes.
-    pub header: String,
-    /// The coinbase without witness.
-    pub coinbase: String,
-    /// Merkle branch.
-    pub branch: Vec<String>,
-}
+    fn ready(&self) -> bool {
+        self.seat.is_some() && !self.workers.is_empty() && self.closing.is_none()
+    }
 
-/// Why a connection ends.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Close {
-    /// Nothing came for 10 s.
-    FirstByte,
-    /// No subscribe for 15 s.
-    SubscribeDeadline,
-    /// No authorize for 30 s.
-    AuthorizeDeadline,
-    /// A line above the cap.
-    Overlong,
-    /// Not Stratum.
-    Malformed,
-    /// Too much nonsense in a row.
-    Misbehaved,
-    /// No lane to give.
-    NoSeat,
-    /// Another connection resumed this session.
-    Resumed,
-    /// The miner does not read.
-    SlowReader,
-    /// Nothing came from the miner for too long.
-    Idle,
-    /// The layout shrank.
-    LayoutChanged,
-    /// We are going.
-    Draining,
-    /// The miner ended it.
-    Peer,
-}
+    fn close(&mut self, why: Close) {
+        self.closing.get_or_insert(why);
+        // A subscribe that still waits is answered, or the connection would wait with it.
+        if let Some((place, id)) = self.replies.seating() {
+            let full = Reject::Overloaded;
+            let mut line = Vec::new();
+            if let Some(id) = id {
+                reply::error(&mut line, id.as_id(), full.code(), full.text());
+            }
+            self.replies.fill(place, line);
+        }
+    }
 
-impl Close {
-    /// All of them.
-    pub const ALL: [Self; 13] = [
-        Self::FirstByte,
-        Self::SubscribeDeadline,
-        Self::AuthorizeDeadline,
-        Self::Overlong,
-        Self::Malformed,
-        Self::Misbehaved,
-        Self::NoSeat,
-        Self::Resumed,
-        Self::SlowReader,
-        Self::Idle,
-        Self::LayoutChanged,
-        Self::Draining,
-        Self::Peer,
-    ];
-    /// The metric label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::FirstByte => "first_byte_deadline",
-            Self::SubscribeDeadline => "subscribe_deadline",
-            Self::AuthorizeDeadline => "authorize_deadline",
-            Self::Overlong => "overlong_line",
-            Self::Malformed => "malformed",
-            Self::Misbehaved => "misbehaved",
-            Self::NoSeat => "no_seat",
-            Self::Resumed => "resumed",
-            Self::SlowReader => "slow_reader",
-            Self::Idle => "idle",
-            Self::LayoutChanged => "layout_changed",
-            Self::Draining => "draining",
-            Self::Peer => "peer",
+    fn seated(&mut self, now: Instant, seat: super::lease::Seat, lease: Lease) {
+        self.attaching = false;
+        let resumed = !seat.memory.sent.is_empty();
+        let (session, layout, lane) = (seat.token.to_hex(), seat.layout, seat.lane);
+        if let Some((place, id)) = self.replies.seating() {
+            let mut line = Vec::with_capacity(160);
+            if let Some(id) = id {
+                reply::subscribed(&mut line, id.as_id(), &session, lane, layout);
+            }
+            self.replies.fill(place, line);
+        }
+        self.seat = Some(Box::new(Seated {
+            lane,
+            layout,
+            token: seat.token,
+            memory: seat.memory,
+        }));
+        let agent = self.agent.clone().unwrap_or_else(|| "".into());
+        self.outputs.push_back(Output::Event(Event::Subscribed {
+            agent,
+            lane,
+            resumed,
+        }));
+        self.leased(now, lease);
+    }
+
+    fn leased(&mut self, now: Instant, lease: Lease) {
+        if lease.link != self.lease.link {
+            self.latest = None;
+        }
+        self.lease = lease;
+        self.apply_mask();
+        self.issue(now);
+    }
+
+    /// Sends `set_version_mask` where the lease allows other bits than the miner was told; before any notify.
+    fn apply_mask(&mut self) {
+        let (Some(rolling), true) = (&mut self.rolling, self.seat.is_some()) else {
+            return;
+        };
+        let granted = rolling.asked & self.config.version_mask & self.lease.version_mask;
+        if granted != rolling.granted {
+            rolling.granted = granted;
+            notification::set_version_mask(self.replies.tail(), granted);
+            self.outputs
+                .push_back(Output::Event(Event::VersionMask(granted)));
+        }
+    }
+
+    /// What `mining.configure` grants right away; `None`: refused.
+    fn negotiate(&mut self, asked: &Configure) -> Option<u32> {
+        let wish = asked.version_rolling?;
+        let policy = wish.mask & self.config.version_mask;
+        let mut granted = policy & self.lease.version_mask;
+        if granted.count_ones() < wish.min_bits {
+            // The pools that are too narrow for it will not be given to this miner.
+            granted = policy;
+        }
+        if granted == 0 || granted.count_ones() < wish.min_bits {
+            self.rolling = None;
+            return None;
+        }
+        self.rolling = Some(Rolling {
+            asked: wish.mask,
+            min_bits: wish.min_bits,
+            granted,
+        });
+        Some(granted)
+    }
+
+    /// Gives the miner the newest work of its link, if it may have it now.
+    fn issue(&mut self, now: Instant) {
+        if !self.ready() || self.notify_held(now) {
+            return;
+        }
+        let (Some(issue), Some(seat)) = (self.latest.take(), &mut self.seat) else {
+            return;
+        };
+        if Some(issue.work.link) != self.lease.link || issue.work.layout != seat.layout {
+            return;
+        }
+        match seat
+            .memory
+            .sent
+            .iter_mut()
+            .find(|(link, _)| *link == issue.work.link)
+        {
+            // The lane has searched this work already: the miner would start over and submit duplicates.
+            Some((link, newest)) if issue.work.id <= *newest => {
+                if self
+                    .jobs
+                    .latest()
+                    .is_none_or(|job| job.work.id != issue.work.id)
+                    && self.refresh_asked != Some(issue.work.id)
+                {
+                    self.refresh_asked = Some(issue.work.id);
+                    self.outputs.push_back(Output::Refresh(*link));
+                }
+                return;
+            }
+            Some((_, newest)) => *newest = issue.work.id,
+            None => seat.memory.sent.push((issue.work.link, issue.work.id)),
+        }
+        self.notify(now, &issue);
+    }
+
+    fn notify(&mut self, now: Instant, issue: &Issue) {
+        let work = &issue.work;
+        let clean = self
+            .jobs
+            .latest()
+            .is_none_or(|last| last.work.link != work.link)
+            || self
+                .jobs
+                .generation(work.link)
+                .is_none_or(|known| known < work.generation);
+        let difficulty = self
+            .vardiff
+            .next(now, &self.config.vardiff, work.pool_difficulty);
+        // Until the second notify after a change the lower of old and new counts.
+        let judged_at = self
+            .advertised
+            .map_or(difficulty, |old| old.min(difficulty));
+        let out = self.replies.tail();
+        if self.advertised != Some(difficulty) {
+            notification::set_difficulty(out, difficulty);
+            self.advertised = Some(difficulty);
+        }
+        out.extend_from_slice(if clean {
+            &issue.v1_clean
+        } else {
+            &issue.v1_keep
+        });
+        let mask = self.rolling.map_or(0, |rolling| rolling.granted);
+        self.jobs.push(Issued {
+            work: work.clone(),
+            difficulty: judged_at,
+            mask,
+            stale: false,
+        });
+        self.last_notify = Some(now);
+    }
+
+    fn notify_held(&self, now: Instant) -> bool {
+        self.last_notify.is_some_and(|last| now < last + NOTIFY_GAP)
+    }
+
+    /// The last job again, same id: what a confused miner needs, and harmless to any other.
+    fn resend(&mut self) {
+        if let Some(difficulty) = self.advertised {
+            notification::set_difficulty(self.replies.tail(), difficulty);
+        }
+        if let Some(job) = self.jobs.latest() {
+            let line = notification::notify(&job.work, true);
+            self.replies.tail().extend_from_slice(&line);
+        }
+    }
+
+    fn observe(&mut self, now: Instant, force: bool) {
+        if self.observation.is_some() && (force || now >= self.observed_at + OBSERVE) {
+            if let Some(mut observation) = self.observation.take() {
+                observation.difficulty = self.advertised.unwrap_or(self.vardiff.current());
+                self.observed_at = now;
+                self.outputs.push_back(Output::Observe(observation));
+            }
+        }
+    }
+
+    /// What has happened since the last observation.
+    fn counts(&mut self, worker: &Arc<str>) -> &mut Observation {
+        let (session, difficulty) = (self.id, self.vardiff.current());
+        if self
+            .observation
+            .as_ref()
+            .is_some_and(|kept| kept.worker != *worker)
+        {
+            // An aggregating proxy below us: each worker's shares are its own.
+            self.outputs
+                .extend(self.observation.take().map(Output::Observe));
+        }
+        self.observation.get_or_insert_with(|| {
+            Box::new(Observation {
+                session,
+                worker: worker.clone(),
+                judged: Default::default(),
+                for_links: Vec::new(),
+                difficulty,
+            })
+        })
+    }
+
+    fn turn_over(&mut self, now: Instant) {
+        if self.replies.has_output() {
+            self.last_sent = now;
+        }
+        self.observe(now, self.closing.is_some());
+    }
+
+    fn deadline(&self) -> Option<(Instant, &'static str, Close)> {
+        if !self.heard {
+            Some((self.born + FIRST_BYTE, "first byte", Close::FirstByte))
+        } else if self.seat.is_none() && !self.attaching {
+            Some((self.born + SUBSCRIBE, "subscribe", Close::SubscribeDeadline))
+        } else if self.workers.is_empty() {
+            Some((self.born + AUTHORIZE, "authorize", Close::AuthorizeDeadline))
+        } else {
+            None
         }
     }
 }
 
-/// The machine. Also gives back [`LaneMemory`] when it ends (`into_memory`) and says when it may be read (`readable_at`).
-#[derive(Debug)]
-pub struct Session {
-    _todo: (),
-}
-
-impl Session {
-    /// A fresh connection.
-    pub fn new(_now: Instant, _id: SessionId, _config: Arc<Config>) -> Self {
-        todo!()
-    }
-    /// `None`: read now. `Some(t)`: do not read before (token bucket empty, ring full).
-    pub fn paused_until(&self, _now: Instant) -> Option<Instant> {
-        todo!()
-    }
-    /// At the end: what the lane must remember, if there is a lane; and whether it ever got work.
-    pub fn into_memory(self) -> Option<(Lane, LaneMemory, bool)> {
-        todo!()
-    }
-}
-impl crate::machine::Machine for Session {
+impl Machine for Session {
     type Input<'a> = Input<'a>;
     type Output = Output;
-    fn handle_input(&mut self, _now: Instant, _input: Input<'_>) {
-        todo!()
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Line(line) => self.line(now, line),
+            Input::Overlong => self.close(Close::Overlong),
+            Input::Seated(seat, lease) => self.seated(now, *seat, lease),
+            Input::NoSeat(NoSeat::Full) => self.close(Close::NoSeat),
+            Input::Lease(lease) => self.leased(now, lease),
+            Input::Issue(issue) => {
+                self.latest = Some(issue.clone());
+                self.issue(now);
+            }
+            Input::Judged(proof) => self.judged(now, &proof),
+            Input::Submitted(worker, result, hashes) => self.submitted(worker, result, hashes),
+            Input::Drain => self.close(Close::Draining),
+            Input::Close(why) => self.close(why),
+            Input::SlowReader => self.close(Close::SlowReader),
+        }
+        self.turn_over(now);
     }
-    fn handle_timeout(&mut self, _now: Instant) {
-        todo!()
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if let Some((at, _, why)) = self.deadline() {
+            if now >= at {
+                self.close(why);
+            }
+        }
+        self.issue(now);
+        if self.ready() && now >= self.last_sent + SILENCE {
+            if let Some(difficulty) = self.advertised {
+                notification::set_difficulty(self.replies.tail(), difficulty);
+            }
+        }
+        self.turn_over(now);
     }
+
     fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if let Some(bytes) = self.replies.take() {
+            return Some(Output::Send(bytes));
+        }
+        match self.closing {
+            Some(why) if !self.closed && self.replies.is_settled() => {
+                self.closed = true;
+                Some(Output::Close(why))
+            }
+            _ => {
+                if self.outputs.capacity() > 0 {
+                    self.outputs = VecDeque::new();
+                }
+                None
+            }
+        }
     }
+
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        todo!()
+        if self.closing.is_some() {
+            return None;
+        }
+        let held = self
+            .latest
+            .as_ref()
+            .filter(|_| self.ready())
+            .and(self.last_notify);
+        [
+            self.deadline().map(|(at, why, _)| (at, why)),
+            held.map(|last| (last + NOTIFY_GAP, "held notify")),
+            self.observation
+                .as_ref()
+                .map(|_| (self.observed_at + OBSERVE, "observation")),
+            self.ready()
+                .then_some((self.last_sent + SILENCE, "silence")),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
     }
 }

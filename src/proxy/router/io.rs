@@ -1,10 +1,10 @@
-//! Who mines for whom: seats (lanes), leases, failover, weights. A pure machine.
+//! What goes into the router and comes out of it: plain values, no behaviour.
 
-use super::lease::{LaneMemory, Lease, ListenerId, ResumeToken, Seat, SessionId};
-use super::link::Status;
-use super::session::{Attach, Close, NoSeat};
+use crate::proxy::lease::{LaneMemory, Lease, ListenerId, ResumeToken, Seat, SessionId};
+use crate::proxy::link::Status;
+use crate::proxy::session::{Attach, Close, NoSeat};
 use crate::work::{Lane, Layout, LinkId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One pool as the router sees it.
 #[derive(Clone, Debug)]
@@ -94,6 +94,8 @@ pub enum Output {
     NoSeat(SessionId, NoSeat),
     /// The session's lease is now this.
     Lease(SessionId, Lease),
+    /// What a miner of this listener may roll, as far as is known (for the answer to `mining.configure`).
+    Mask(ListenerId, u32),
     /// End a session.
     Close(SessionId, Close),
     /// Tell every link the layout.
@@ -124,33 +126,4 @@ pub enum Event {
     Excluded(LinkId),
     /// No pool is left: every miner reconnects once.
     LayoutShrank(Layout),
-}
-
-/// The machine.
-#[derive(Debug)]
-pub struct Router {
-    _todo: (),
-}
-
-impl Router {
-    /// Nothing is known yet.
-    pub fn new(_now: Instant, _config: Config) -> Self {
-        todo!()
-    }
-}
-impl crate::machine::Machine for Router {
-    type Input<'a> = Input;
-    type Output = Output;
-    fn handle_input(&mut self, _now: Instant, _input: Input) {
-        todo!()
-    }
-    fn handle_timeout(&mut self, _now: Instant) {
-        todo!()
-    }
-    fn poll_output(&mut self) -> Option<Output> {
-        todo!()
-    }
-    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        todo!()
-    }
 }

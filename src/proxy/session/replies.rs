@@ -1,0 +1,198 @@
+//! Replies in request order (I8), whatever order their answers become known in. Not a queue of work: it holds
+//! bytes and what is needed to finish them.
+//!
+//! ```text
+//!   out (may leave now) | Judging | bytes | Judging | Seating | bytes ...      at most RING waiting answers
+//! ```
+//! Invariant: the front of the ring is never bytes; those have moved to `out`.
+
+use super::jobs::Issued;
+use crate::stratum::v1::message::Id;
+use crate::work::Share;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Answers that may wait at once: one turn's worth of lines. At the limit the connection is not read.
+pub(super) const RING: usize = 32;
+
+/// A request id kept until its answer is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeptId {
+    len: u8,
+    bytes: [u8; 64],
+}
+
+impl KeptId {
+    pub(super) fn new(id: Id<'_>) -> Self {
+        let text = id.0.as_bytes();
+        // `Id` promises at most 64 bytes; anything else was made null by the parser.
+        let len = text.len().min(64);
+        let mut bytes = [0; 64];
+        bytes[..len].copy_from_slice(&text[..len]);
+        Self {
+            len: len as u8,
+            bytes,
+        }
+    }
+
+    pub(super) fn as_id(&self) -> Id<'_> {
+        Id(std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("null"))
+    }
+}
+
+/// A share on its way through the judge.
+#[derive(Debug)]
+pub(super) struct Judging {
+    /// `None`: sent without an id, so nothing is answered.
+    pub(super) id: Option<KeptId>,
+    pub(super) worker: Arc<str>,
+    pub(super) job: Issued,
+    pub(super) share: Share,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Judging(Judging),
+    Seating(Option<KeptId>),
+    /// Its answer is being written.
+    Kept,
+    Bytes(Vec<u8>),
+}
+
+/// Where an answer belongs; good until the ring is touched again.
+#[derive(Debug)]
+pub(super) struct Place(usize);
+
+/// The ring and what may leave.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    out: Vec<u8>,
+    ring: VecDeque<Slot>,
+    waiting: usize,
+}
+
+impl Replies {
+    /// Where the next bytes in order go.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        if self.ring.is_empty() {
+            return &mut self.out;
+        }
+        if !matches!(self.ring.back(), Some(Slot::Bytes(_))) {
+            self.ring.push_back(Slot::Bytes(Vec::new()));
+        }
+        match self.ring.back_mut() {
+            Some(Slot::Bytes(bytes)) => bytes,
+            _ => unreachable!("the back was just made bytes"),
+        }
+    }
+
+    /// Keeps a place for the verdict on a share.
+    pub(super) fn judge(&mut self, judging: Judging) {
+        self.ring.push_back(Slot::Judging(judging));
+        self.waiting += 1;
+    }
+
+    /// Keeps a place for the answer to subscribe.
+    pub(super) fn seat(&mut self, id: Option<KeptId>) {
+        self.ring.push_back(Slot::Seating(id));
+        self.waiting += 1;
+    }
+
+    /// Takes out the oldest share that waits for its verdict; its place stays kept until [`Replies::fill`].
+    pub(super) fn judging(&mut self) -> Option<(Place, Judging)> {
+        let at = self
+            .ring
+            .iter()
+            .position(|slot| matches!(slot, Slot::Judging(_)))?;
+        match std::mem::replace(&mut self.ring[at], Slot::Kept) {
+            Slot::Judging(judging) => Some((Place(at), judging)),
+            _ => unreachable!("position() found a share there"),
+        }
+    }
+
+    /// Takes out the subscribe that waits; its place stays kept until [`Replies::fill`].
+    pub(super) fn seating(&mut self) -> Option<(Place, Option<KeptId>)> {
+        let at = self
+            .ring
+            .iter()
+            .position(|slot| matches!(slot, Slot::Seating(_)))?;
+        match std::mem::replace(&mut self.ring[at], Slot::Kept) {
+            Slot::Seating(id) => Some((Place(at), id)),
+            _ => unreachable!("position() found a subscribe there"),
+        }
+    }
+
+    /// Puts the answer (empty: there is none to give) into its place.
+    pub(super) fn fill(&mut self, place: Place, answer: Vec<u8>) {
+        self.ring[place.0] = Slot::Bytes(answer);
+        self.settle_front();
+    }
+
+    fn settle_front(&mut self) {
+        self.waiting -= 1;
+        while let Some(Slot::Bytes(_)) = self.ring.front() {
+            if let Some(Slot::Bytes(bytes)) = self.ring.pop_front() {
+                if self.out.is_empty() {
+                    self.out = bytes;
+                } else {
+                    self.out.extend_from_slice(&bytes);
+                }
+            }
+        }
+        if self.ring.is_empty() {
+            // Ten thousand idle miners must not hold ten thousand rings.
+            self.ring = VecDeque::new();
+        }
+    }
+
+    /// What may leave now, whole.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        (!self.out.is_empty()).then(|| std::mem::take(&mut self.out))
+    }
+
+    /// Something may leave.
+    pub(super) fn has_output(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// No further request may be read before an answer is known.
+    pub(super) fn full(&self) -> bool {
+        self.waiting >= RING
+    }
+
+    /// Nothing waits and nothing is left to send.
+    pub(super) fn is_settled(&self) -> bool {
+        self.waiting == 0 && self.out.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_behind_a_waiting_seat_leave_after_it() {
+        let mut replies = Replies::default();
+        replies.seat(None);
+        replies.tail().extend_from_slice(b"second");
+        assert!(
+            replies.take().is_none(),
+            "nothing may overtake the subscribe reply"
+        );
+        let (place, _) = replies.seating().expect("it waits");
+        replies.fill(place, b"first ".to_vec());
+        assert_eq!(replies.take().expect("both may leave"), b"first second");
+        assert!(replies.is_settled());
+    }
+
+    #[test]
+    fn the_ring_is_full_at_its_limit_and_not_one_before() {
+        let mut replies = Replies::default();
+        for _ in 0..RING - 1 {
+            replies.seat(None);
+        }
+        assert!(!replies.full());
+        replies.seat(None);
+        assert!(replies.full());
+    }
+}

@@ -1,0 +1,277 @@
+//! Shares of a session: the checks in their order (STRATUM.md section 4), the verdict, the counts (I4, I6).
+//!
+//! Session state, shape, job, ranges, hash, target, duplicate. Invariant: every submit read moves `received` and
+//! exactly one of `accepted` and the reasons, with the same weight.
+
+use super::jobs::Issued;
+use super::replies::{Judging, KeptId};
+use super::{BlockCandidate, Close, Event, JudgeRequest, Output, Session};
+use crate::proxy::lease::Submission;
+use crate::proxy::tally::{Drop as Dropped, Reject};
+use crate::stratum::v1::down::{Submit, reply};
+use crate::stratum::v1::message::Id;
+use crate::work::seen::Insert;
+use crate::work::{Lane, Proof, Share, Work, WorkId, share};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How far a miner may roll ntime, from the pool's own, and how far into the future of the wall clock (Bitcoin Core's limit).
+const NTIME_ROLL_S: u32 = 7000;
+const NTIME_FUTURE_S: u64 = 7200;
+/// Bad shares in a row after which the work is sent again, and after which the connection is closed. A miner that lost
+/// a difficulty or a job recovers at the first; nothing honest reaches the second.
+const BAD_RESEND: u16 = 32;
+const BAD_CLOSE: u16 = 256;
+
+impl Session {
+    pub(super) fn submit(&mut self, now: Instant, id: Option<Id<'_>>, submit: &Submit<'_>) {
+        if self.seat.is_none() {
+            return self.reject_early(now, id, Reject::NotSubscribed);
+        }
+        let Some(worker) = self.worker(&submit.worker) else {
+            return self.reject_early(now, id, Reject::UnauthorizedWorker);
+        };
+        match self.checked(now, submit, &worker) {
+            Ok(judging) => {
+                let request = JudgeRequest {
+                    work: judging.job.work.clone(),
+                    lane: self.seat.as_ref().expect("checked above").lane,
+                    share: judging.share,
+                };
+                self.replies.judge(Judging {
+                    id: id.map(KeptId::new),
+                    ..judging
+                });
+                self.outputs.push_back(Output::Judge(request));
+            }
+            Err((why, hashes)) => {
+                self.rejected(now, &worker, why, hashes);
+                self.refuse(id, why);
+            }
+        }
+    }
+
+    /// A submit whose parameters cannot be read.
+    pub(super) fn unreadable_share(&mut self, now: Instant, id: Option<Id<'_>>) {
+        let why = match (&self.seat, self.workers.is_empty()) {
+            (None, _) => Reject::NotSubscribed,
+            (_, true) => Reject::UnauthorizedWorker,
+            _ => Reject::InvalidParams,
+        };
+        self.reject_early(now, id, why);
+    }
+
+    /// Everything that can be said before hashing; with the weight of a refusal.
+    fn checked(
+        &self,
+        now: Instant,
+        submit: &Submit<'_>,
+        worker: &Arc<str>,
+    ) -> Result<Judging, (Reject, u128)> {
+        let found = submit.job.and_then(|id| self.jobs.find(WorkId(id)));
+        let Some(job) = found else {
+            return Err((Reject::JobNotFound, 0));
+        };
+        let work = &job.work;
+        let refuse = |why| Err((why, job.difficulty.hashes()));
+        if submit.en2_len != work.layout.rolled {
+            return refuse(Reject::Extranonce2Length);
+        }
+        let now_unix = self.config.wall.unix_at(now);
+        let newest = u64::from(work.pool_ntime) + u64::from(NTIME_ROLL_S);
+        if submit.ntime < work.pool_ntime
+            || u64::from(submit.ntime) > newest
+            || u64::from(submit.ntime) > now_unix + NTIME_FUTURE_S
+        {
+            return refuse(Reject::Ntime);
+        }
+        // BIP 310. A missing sixth parameter counts as zero bits. `set_version_mask` holds at once, but a share on an
+        // earlier job was most likely rolled under the mask of its time.
+        let bits = submit.version_bits.unwrap_or(0);
+        let current = self.rolling.map_or(0, |rolling| rolling.granted);
+        let mask = if bits & !job.mask == 0 {
+            job.mask
+        } else {
+            current
+        };
+        if bits & !(mask & work.version_mask) != 0 {
+            return refuse(Reject::VersionBits);
+        }
+        let version = (work.version & !mask) | bits;
+        let share = Share {
+            en2: submit.en2,
+            ntime: submit.ntime,
+            nonce: submit.nonce,
+            version,
+        };
+        Ok(Judging {
+            id: None,
+            worker: worker.clone(),
+            job: job.clone(),
+            share,
+        })
+    }
+
+    /// The verdict on the oldest share that waits for one.
+    pub(super) fn judged(&mut self, now: Instant, proof: &Proof) {
+        let Some((place, judging)) = self.replies.judging() else {
+            return;
+        };
+        let block = judging.job.work.network_target.is_met_by(&proof.hash);
+        let verdict = self.weigh(&judging.job, proof, block);
+        let mut line = Vec::with_capacity(64);
+        if let Some(id) = &judging.id {
+            match verdict {
+                Ok(()) => reply::accepted(&mut line, id.as_id()),
+                Err(why) => reply::error(&mut line, id.as_id(), why.code(), why.text()),
+            }
+        }
+        self.replies.fill(place, line);
+        match verdict {
+            Ok(()) => self.accepted(now, &judging, proof, block),
+            Err(why) => self.rejected(now, &judging.worker, why, judging.job.difficulty.hashes()),
+        }
+    }
+
+    fn weigh(&mut self, job: &Issued, proof: &Proof, block: bool) -> Result<(), Reject> {
+        // The table may have moved on since the share was asked for: the current word counts.
+        let stale = self.jobs.find(job.work.id).is_none_or(|job| job.stale);
+        if stale && !block {
+            return Err(Reject::Stale);
+        }
+        if !job.target().is_met_by(&proof.hash) && !block {
+            return Err(Reject::LowDifficulty);
+        }
+        let seat = self
+            .seat
+            .as_mut()
+            .expect("a share is judged only for a seated miner");
+        match seat.memory.seen.insert(&job.work.prev_hash, &proof.hash) {
+            Insert::New => Ok(()),
+            Insert::Duplicate => Err(Reject::Duplicate),
+            Insert::Full if block => Ok(()),
+            Insert::Full => Err(Reject::Overloaded),
+        }
+    }
+
+    fn accepted(&mut self, now: Instant, judging: &Judging, proof: &Proof, block: bool) {
+        let Judging {
+            worker, job, share, ..
+        } = judging;
+        self.bad_streak = 0;
+        let work = &job.work;
+        let hashes = job.difficulty.hashes();
+        let pool_hashes = work.pool_difficulty.hashes();
+        let link = work.link;
+        let observation = self.counts(worker);
+        observation.judged.received.add(hashes);
+        observation.judged.accepted.add(hashes);
+        observation.judged.under_credit_hashes += hashes.saturating_sub(pool_hashes);
+        observation.judged.blocks += u64::from(block);
+        match observation
+            .for_links
+            .iter_mut()
+            .find(|(known, _)| *known == link)
+        {
+            Some((_, sum)) => *sum += hashes,
+            None => observation.for_links.push((link, hashes)),
+        }
+        let lane = self
+            .seat
+            .as_ref()
+            .expect("a share is judged only for a seated miner")
+            .lane;
+        if block {
+            let candidate = block_candidate(worker, work, lane, share, proof);
+            self.outputs
+                .push_back(Output::Event(Event::Block(Box::new(candidate))));
+        }
+        if block || work.pool_target.is_met_by(&proof.hash) {
+            let submission = Submission {
+                session: self.id,
+                worker: worker.clone(),
+                work: work.clone(),
+                lane,
+                share: *share,
+                proof: *proof,
+                block,
+            };
+            self.outputs.push_back(Output::Submit(Box::new(submission)));
+        }
+        self.vardiff.accepted(now, job.difficulty);
+        self.hurry(now);
+    }
+
+    /// Asks for refreshed work when the difficulty is far off: it may change only with a new job.
+    fn hurry(&mut self, now: Instant) {
+        let (Some(link), Some(job)) = (self.lease.link, self.jobs.latest()) else {
+            return;
+        };
+        let (id, link_difficulty) = (job.work.id, job.work.pool_difficulty);
+        if self.refresh_asked != Some(id)
+            && self
+                .vardiff
+                .wants_change(now, &self.config.vardiff, link_difficulty)
+        {
+            self.refresh_asked = Some(id);
+            self.outputs.push_back(Output::Refresh(link));
+        }
+    }
+
+    /// What became of a share that was handed to a link.
+    pub(super) fn submitted(
+        &mut self,
+        worker: &Arc<str>,
+        result: Result<(), Dropped>,
+        hashes: u128,
+    ) {
+        let judged = &mut self.counts(worker).judged;
+        match result {
+            Ok(()) => judged.forwarded.add(hashes),
+            Err(why) => judged.dropped[why as usize].add(hashes),
+        }
+    }
+
+    fn reject_early(&mut self, now: Instant, id: Option<Id<'_>>, why: Reject) {
+        let nobody = self.workers.first().cloned().unwrap_or_else(|| "-".into());
+        self.rejected(now, &nobody, why, 0);
+        self.refuse(id, why);
+    }
+
+    fn rejected(&mut self, now: Instant, worker: &Arc<str>, why: Reject, hashes: u128) {
+        let judged = &mut self.counts(worker).judged;
+        judged.received.add(hashes);
+        judged.rejected[why as usize].add(hashes);
+        if matches!(why, Reject::Stale | Reject::JobNotFound) {
+            return;
+        }
+        self.bad_streak += 1;
+        if self.bad_streak == BAD_RESEND {
+            self.resend();
+            self.last_notify = Some(now);
+        } else if self.bad_streak >= BAD_CLOSE {
+            self.close(Close::Misbehaved);
+        }
+    }
+}
+
+fn block_candidate(
+    worker: &Arc<str>,
+    work: &Work,
+    lane: Lane,
+    share: &Share,
+    proof: &Proof,
+) -> BlockCandidate {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let mut hash = proof.hash;
+    hash.reverse();
+    BlockCandidate {
+        link: work.link,
+        pool_job: work.pool_job.clone(),
+        worker: worker.clone(),
+        hash: hex(&hash),
+        header: hex(&proof.header),
+        coinbase: hex(&share::coinbase(work, lane, share)),
+        branch: work.branch.iter().map(|node| hex(node)).collect(),
+    }
+}
