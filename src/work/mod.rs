@@ -18,6 +18,7 @@ pub mod target;
 pub mod vardiff;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use extranonce::{Lane, Layout};
 pub use hash::Prepared;
@@ -43,7 +44,51 @@ impl fmt::Display for WorkId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LinkId(pub u16);
 
-/// Everything a share is judged against; immutable, shared by all miners of a link.
+/// The longest extranonce2 a pool may ask for, in bytes: 255 is refused (STRATUM.md section 2).
+pub const MAX_EXTRANONCE2: u8 = 254;
+
+/// What a link knows about a piece of work, before it is checked; the fields are those of [`Work`].
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each field is documented where it ends up, on Work")]
+pub struct Parts {
+    pub id: WorkId,
+    pub link: LinkId,
+    pub epoch: u32,
+    pub pool_job: Box<str>,
+    pub generation: u64,
+    pub prev_hash: [u8; 32],
+    pub version: u32,
+    pub version_mask: u32,
+    pub nbits: u32,
+    pub ntime: u32,
+    pub pool_ntime: u32,
+    pub layout: Layout,
+    pub pad: u8,
+    pub coinbase_prefix: Box<[u8]>,
+    pub coinbase_suffix: Box<[u8]>,
+    pub branch: Box<[[u8; 32]]>,
+    pub pool_target: Target,
+    pub pool_difficulty: Difficulty,
+}
+
+/// Why a pool's job cannot become work: the pool's fault, or the layout's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WorkError {
+    /// More branches than [`MAX_BRANCHES`].
+    #[error("the merkle branch is longer than {MAX_BRANCHES}")]
+    Branches,
+    /// More bytes than [`MAX_COINBASE`].
+    #[error("the coinbase is longer than {MAX_COINBASE} bytes")]
+    Coinbase,
+    /// Negative, zero or overflowing nbits.
+    #[error("nbits name no target")]
+    Nbits,
+    /// Lane or rolled bytes out of range, a pad that is not at the end of the prefix, or too long an extranonce2.
+    #[error("the extranonce does not fit its layout")]
+    Layout,
+}
+
+/// Everything a share is judged against; immutable, shared by all miners of a link. Made by [`Work::new`] alone.
 #[derive(Debug)]
 pub struct Work {
     /// Process-global name.
@@ -73,17 +118,92 @@ pub struct Work {
     /// Zero bytes between the pool's extranonce1 and the lane; the first bytes of the pool's extranonce2.
     pub pad: u8,
     /// Coinbase before the lane.
-    pub coinbase_prefix: Box<[u8]>,
+    pub coinbase_prefix: Arc<[u8]>,
     /// Coinbase after the miner's bytes.
-    pub coinbase_suffix: Box<[u8]>,
+    pub coinbase_suffix: Arc<[u8]>,
     /// Merkle branch, leaf side first, in the byte order that is hashed.
-    pub branch: Box<[[u8; 32]]>,
+    pub branch: Arc<[[u8; 32]]>,
     /// What the pool credits: hashes at or below are submitted.
     pub pool_target: Target,
     /// The same as the difficulty that the pool announced.
     pub pool_difficulty: Difficulty,
     /// A hash at or below is a block.
     pub network_target: Target,
-    /// What can be computed once per work rather than per share.
-    pub prepared: Prepared,
+    /// What can be computed once per work rather than per share; private, so that no work exists without it.
+    prepared: Prepared,
+}
+
+impl Work {
+    /// Checks the limits and prepares the hashing.
+    pub fn new(parts: Parts) -> Result<Self, WorkError> {
+        let network_target = check(&parts)?;
+        let prepared = Prepared::new(&parts.coinbase_prefix, &parts.coinbase_suffix, parts.layout);
+        Ok(Self {
+            id: parts.id,
+            link: parts.link,
+            epoch: parts.epoch,
+            pool_job: parts.pool_job,
+            generation: parts.generation,
+            prev_hash: parts.prev_hash,
+            version: parts.version,
+            version_mask: parts.version_mask,
+            nbits: parts.nbits,
+            ntime: parts.ntime,
+            pool_ntime: parts.pool_ntime,
+            layout: parts.layout,
+            pad: parts.pad,
+            coinbase_prefix: parts.coinbase_prefix.into(),
+            coinbase_suffix: parts.coinbase_suffix.into(),
+            branch: parts.branch.into(),
+            pool_target: parts.pool_target,
+            pool_difficulty: parts.pool_difficulty,
+            network_target,
+            prepared,
+        })
+    }
+
+    /// The same work under a new id and ntime; what is large is shared.
+    pub fn refreshed(&self, id: WorkId, ntime: u32) -> Self {
+        Self {
+            id,
+            ntime,
+            pool_job: self.pool_job.clone(),
+            coinbase_prefix: self.coinbase_prefix.clone(),
+            coinbase_suffix: self.coinbase_suffix.clone(),
+            branch: self.branch.clone(),
+            prepared: self.prepared.clone(),
+            ..*self
+        }
+    }
+
+    /// The extranonce2 to submit to the pool, in the first `len` bytes: pad, lane, the miner's bytes (I2).
+    pub fn pool_extranonce2(&self, lane: Lane, share: &Share) -> ([u8; 255], usize) {
+        let (pad, k) = (usize::from(self.pad), usize::from(self.layout.lane));
+        let end = pad + usize::from(self.layout.total());
+        let mut bytes = [0; 255];
+        bytes[pad..pad + k].copy_from_slice(&lane.bytes(self.layout)[..k]);
+        bytes[pad + k..end].copy_from_slice(&share.en2[..end - pad - k]);
+        (bytes, end)
+    }
+}
+
+/// The limits of [`Work`]; gives the network target.
+fn check(parts: &Parts) -> Result<Target, WorkError> {
+    let Layout { lane, rolled } = parts.layout;
+    let fits = (2..=4).contains(&lane) && (2..=8).contains(&rolled);
+    let pad = usize::from(parts.pad);
+    if !fits
+        || pad > parts.coinbase_prefix.len()
+        || pad + usize::from(lane + rolled) > usize::from(MAX_EXTRANONCE2)
+    {
+        return Err(WorkError::Layout);
+    }
+    if parts.branch.len() > MAX_BRANCHES {
+        return Err(WorkError::Branches);
+    }
+    let halves = parts.coinbase_prefix.len() + parts.coinbase_suffix.len();
+    if halves + usize::from(lane + rolled) > MAX_COINBASE {
+        return Err(WorkError::Coinbase);
+    }
+    Target::from_nbits(parts.nbits).ok_or(WorkError::Nbits)
 }

@@ -1,6 +1,9 @@
-//! A share and its verdict.
+//! A share and its proof: the header a miner claims and the hash that header has.
+//!
+//! Not a verdict: ranges, targets and duplicates are checked by whoever asks. The invariant: [`prove`] allocates
+//! nothing and hashes exactly what a full node would hash for this share.
 
-use super::{Lane, Work};
+use super::{Lane, Target, Work, hash};
 
 /// What a miner sends, in the terms of [`Work`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,7 +14,7 @@ pub struct Share {
     pub ntime: u32,
     /// Nonce.
     pub nonce: u32,
-    /// The full version, bits already merged: `(work & !mask) | (bits & mask)`.
+    /// The full version, bits already merged: `(work & !mask) | (bits & mask)` (BIP 310).
     pub version: u32,
 }
 
@@ -25,18 +28,53 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Difficulty of the hash.
+    /// Difficulty of the hash, correctly rounded.
     pub fn difficulty(&self) -> f64 {
-        todo!()
+        Target::from_le_bytes(&self.hash).difficulty()
     }
 }
 
 /// Hashes a share: coinbase, merkle fold, header. No allocation.
-pub fn prove(_work: &Work, _lane: Lane, _share: &Share) -> Proof {
-    todo!()
+pub fn prove(work: &Work, lane: Lane, share: &Share) -> Proof {
+    let layout = work.layout;
+    let lane = &lane.bytes(layout)[..usize::from(layout.lane)];
+    let en2 = &share.en2[..usize::from(layout.rolled)];
+    let leaf = work.prepared.coinbase_hash(lane, en2);
+    let root = hash::merkle_root(leaf, &work.branch);
+    let header = header(work, share, &root);
+    Proof {
+        hash: hash::header_hash(&header),
+        header,
+    }
 }
 
-/// The whole coinbase of a share (for the block log).
-pub fn coinbase(_work: &Work, _lane: Lane, _share: &Share) -> Vec<u8> {
-    todo!()
+/// The whole coinbase of a share, witness stripped (for the block log).
+pub fn coinbase(work: &Work, lane: Lane, share: &Share) -> Vec<u8> {
+    let layout = work.layout;
+    [
+        &work.coinbase_prefix[..],
+        &lane.bytes(layout)[..usize::from(layout.lane)],
+        &share.en2[..usize::from(layout.rolled)],
+        &work.coinbase_suffix[..],
+    ]
+    .concat()
 }
+
+/// A block header:
+///
+/// | 0..4 | 4..36 | 36..68 | 68..72 | 72..76 | 76..80 |
+/// |---|---|---|---|---|---|
+/// | version | previous block | merkle root | ntime | nbits | nonce |
+fn header(work: &Work, share: &Share, root: &[u8; 32]) -> [u8; 80] {
+    let mut header = [0; 80];
+    header[..4].copy_from_slice(&share.version.to_le_bytes());
+    header[4..36].copy_from_slice(&work.prev_hash);
+    header[36..68].copy_from_slice(root);
+    header[68..72].copy_from_slice(&share.ntime.to_le_bytes());
+    header[72..76].copy_from_slice(&work.nbits.to_le_bytes());
+    header[76..].copy_from_slice(&share.nonce.to_le_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests;
