@@ -1,12 +1,33 @@
 //! The configuration, checked and typed: what cannot be wrong any more.
+//!
+//! Reading goes `tree` (TOML, each value with its place) -> `file` (sections, names) -> `overrides` (environment) ->
+//! `build`, `pools`, `listeners` (typed values, contradictions). `keys` lists every key with its default.
+//! This is not where modules get their settings from at run time: each owns its own `Config`, which is made here.
+//! Invariant: a [`Config`] exists only if there was no error; all errors are found in one reading.
+
+mod build;
+mod file;
+mod finding;
+pub mod keys;
+mod listeners;
+mod overrides;
+mod pools;
+mod secret;
+mod tree;
+mod units;
+
+pub use finding::{Finding, Findings, Severity};
 
 use crate::proxy::{link, router, session};
+use file::Document;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tree::{Node, Place, Table, Value};
 
 /// Everything `app` needs to build a proxy.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Where miners connect; index is `ListenerId`.
     pub listeners: Vec<Listener>,
@@ -27,7 +48,7 @@ pub struct Config {
 }
 
 /// One listener.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Listener {
     /// Name in logs and metrics.
     pub name: String,
@@ -40,7 +61,7 @@ pub struct Listener {
 }
 
 /// One pool and how to reach it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pool {
     /// The machine's part.
     pub link: link::Config,
@@ -81,4 +102,205 @@ pub struct Log {
     pub filter: String,
     /// JSON lines instead of text.
     pub json: bool,
+}
+
+/// Settings that many listeners and pools share.
+struct Shared {
+    version_mask: u32,
+    refresh: Duration,
+    submits: session::Bucket,
+    others: session::Bucket,
+    wall: session::WallAnchor,
+}
+
+impl Config {
+    /// Reads a file and the environment of this process. Errors: every finding, also warnings and notes.
+    pub fn load(path: &Path) -> Result<Self, Findings> {
+        only_if_valid(Self::inspect(path))
+    }
+
+    /// The same, and what there is to say about a valid one.
+    pub fn inspect(path: &Path) -> (Option<Self>, Findings) {
+        let name = path.display().to_string();
+        match read_text(path) {
+            Ok(text) => Self::from_vars(&name, &text, &process_vars()),
+            Err(why) => {
+                let mut findings = Findings::default();
+                let message = format!("cannot be read: {why}");
+                findings.push(Finding::said(Severity::Error, "", message).in_file(&name));
+                (None, findings)
+            }
+        }
+    }
+
+    /// Reads a text; `name` is the file's path (relative paths start at its folder), `env` looks variables up.
+    pub fn from_toml(
+        name: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Findings> {
+        let root = tree::parse(name, text)?;
+        only_if_valid(read(Place::whole(name), root, env, |document| {
+            let names = overrides::names(document).into_iter();
+            names
+                .filter_map(|(name, _)| env(&name).map(|text| (name, text)))
+                .collect()
+        }))
+    }
+
+    /// Reads a text with a known set of variables, so that those which set no key are found too.
+    pub fn from_vars(
+        name: &str,
+        text: &str,
+        vars: &[(String, String)],
+    ) -> (Option<Self>, Findings) {
+        match tree::parse(name, text) {
+            Ok(root) => read(Place::whole(name), root, &lookup(vars), |_| vars.to_vec()),
+            Err(findings) => (None, findings),
+        }
+    }
+
+    /// What `run --pool URL --user U` means: each pool is the failover of the one before. The environment counts too.
+    pub fn from_flags(
+        pools: &[String],
+        user: &str,
+        password: Option<&str>,
+        listen: Option<SocketAddr>,
+    ) -> Result<Self, Findings> {
+        let mut root = Table::default();
+        let pools = pools.iter().enumerate().map(|(tier, url)| {
+            let mut pool = Table::default();
+            pool.set(&["url"], flag("--pool", Value::Text(url.clone())));
+            pool.set(&["user"], flag("--user", Value::Text(user.to_owned())));
+            pool.set(&["tier"], flag("--pool", Value::Whole(tier as i128)));
+            if let Some(password) = password {
+                let value = Value::Text(password.to_owned());
+                pool.set(&["password"], flag("--password", value));
+            }
+            flag("--pool", Value::Table(pool))
+        });
+        root.set(&["pool"], flag("--pool", Value::List(pools.collect())));
+        if let Some(listen) = listen {
+            let mut main = Table::default();
+            let value = Value::Text(listen.to_string());
+            main.set(&["address"], flag("--listen", value));
+            let list = Value::List(vec![flag("--listen", Value::Table(main))]);
+            root.set(&["listen"], flag("--listen", list));
+        }
+        let vars = process_vars();
+        let place = Place::whole("command line");
+        only_if_valid(read(place, root, &lookup(&vars), |_| vars.clone()))
+    }
+}
+
+fn flag(name: &str, value: Value) -> Node {
+    Node {
+        value,
+        place: Place::whole(name),
+    }
+}
+
+fn only_if_valid((config, findings): (Option<Config>, Findings)) -> Result<Config, Findings> {
+    config.ok_or(findings)
+}
+
+/// The way every configuration goes.
+fn read(
+    place: Place,
+    root: Table,
+    env: &dyn Fn(&str) -> Option<String>,
+    vars: impl FnOnce(&Document) -> Vec<(String, String)>,
+) -> (Option<Config>, Findings) {
+    let mut findings = Findings::default();
+    let file = place.file.clone();
+    let base = Path::new(&*file).parent().unwrap_or(Path::new(""));
+    let mut document = Document::new(place, root, &mut findings);
+    let vars = vars(&document);
+    overrides::apply(&mut document, &vars, &mut findings);
+    let config = build::config(&document, &build::World { base, env }, &mut findings);
+    findings.sort();
+    (config, findings)
+}
+
+fn lookup(vars: &[(String, String)]) -> impl Fn(&str) -> Option<String> + '_ {
+    |name| {
+        let var = vars.iter().find(|(var, _)| var == name);
+        var.map(|(_, text)| text.clone())
+    }
+}
+
+/// The environment, as far as it is UTF-8.
+fn process_vars() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+        .collect()
+}
+
+/// A whole file, but not a disk: reading stops behind the limit, which parsing then reports.
+fn read_text(path: &Path) -> Result<String, String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(tree::MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+}
+
+/// What stands for a secret where a configuration is printed.
+struct Masked;
+
+impl fmt::Debug for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("listeners", &self.listeners)
+            .field("pools", &self.pools)
+            .field("router", &self.router)
+            .field("limits", &self.limits)
+            .field("shards", &self.shards)
+            .field("api", &self.api)
+            .field("log", &self.log)
+            .field("grace", &self.grace)
+            .finish()
+    }
+}
+
+/// Without the password, and without the wall clock's anchor, which is not configured.
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("name", &self.name)
+            .field("address", &self.address)
+            .field("tls", &self.tls)
+            .field("vardiff", &self.session.vardiff)
+            .field("password", &self.session.password.as_ref().map(|_| Masked))
+            .field("submits", &self.session.submits)
+            .field("others", &self.session.others)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the password, and without the seed, which is not configured.
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.link.name)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("tls", &self.tls)
+            .field("user", &self.link.user)
+            .field("password", &Masked)
+            .field("identity", &self.link.identity)
+            .field("version_mask", &self.link.version_mask)
+            .field("reconnect_hosts", &self.link.reconnect_hosts)
+            .field("shares_per_second", &self.link.shares_per_second)
+            .field("refresh", &self.link.refresh)
+            .finish_non_exhaustive()
+    }
 }
