@@ -15,10 +15,14 @@ use crate::child;
 use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -35,6 +39,8 @@ const BACKLOG: i32 = 16_384;
 
 /// The line every miner has to have.
 type Line = Arc<[u8]>;
+/// Where it comes from: the newest one, and word of a newer.
+type Lines = Arc<watch::Sender<Line>>;
 
 /// What one read, and the write it leads to, works in; shared by all connections of a shard.
 struct Scratch {
@@ -50,7 +56,7 @@ thread_local! {
 
 /// Serves until standard input ends. Answers `notify` with the time at which it was sent.
 pub(crate) fn main() -> io::Result<()> {
-    let (line_tx, line_rx) = watch::channel(Line::from(canned::notify_line(1)));
+    let line_tx = Arc::new(watch::Sender::new(Line::from(canned::notify_line(1))));
     let shards = std::thread::available_parallelism()?.get();
     let first = listener(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     let address = first.local_addr()?;
@@ -59,8 +65,8 @@ pub(crate) fn main() -> io::Result<()> {
         listeners.push(listener(address)?);
     }
     for listener in listeners {
-        let line_rx = line_rx.clone();
-        std::thread::spawn(move || shard(listener, line_rx));
+        let line_tx = line_tx.clone();
+        std::thread::spawn(move || shard(listener, line_tx));
     }
     let mut serial = 1;
     child::serve(&json!({ "port": address.port() }), |words| match words {
@@ -84,20 +90,20 @@ fn listener(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-fn shard(listener: StdListener, line_rx: watch::Receiver<Line>) -> io::Result<()> {
+fn shard(listener: StdListener, line_tx: Lines) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(accept(listener, line_rx))
+    runtime.block_on(accept(listener, line_tx))
 }
 
-async fn accept(listener: StdListener, line_rx: watch::Receiver<Line>) -> io::Result<()> {
+async fn accept(listener: StdListener, line_tx: Lines) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 stream.set_nodelay(true)?;
-                tokio::spawn(session(stream, line_rx.clone()));
+                tokio::spawn(session(stream, line_tx.clone()));
             }
             // Out of descriptors: the connection waits in the backlog until one is free.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -105,13 +111,13 @@ async fn accept(listener: StdListener, line_rx: watch::Receiver<Line>) -> io::Re
     }
 }
 
-async fn session(stream: TcpStream, mut line_rx: watch::Receiver<Line>) {
-    line_rx.mark_unchanged();
+async fn session(mut stream: TcpStream, line_tx: Lines) {
+    let mut line_rx = line_tx.subscribe();
     let mut rest = Vec::new();
     loop {
         let alive = tokio::select! {
             biased;
-            ready = stream.readable() => ready.is_ok() && turn(&stream, &mut rest, &line_rx),
+            alive = poll_fn(|cx| turn(&mut stream, &mut rest, &line_tx, cx)) => alive,
             changed = line_rx.changed() => changed.is_ok() && push(&stream, &mut line_rx),
         };
         if !alive {
@@ -127,24 +133,34 @@ fn push(stream: &TcpStream, line_rx: &mut watch::Receiver<Line>) -> bool {
 }
 
 /// One read, its answers in one write; false: the connection is over.
-fn turn(stream: &TcpStream, rest: &mut Vec<u8>, line_rx: &watch::Receiver<Line>) -> bool {
+///
+/// `poll_read` takes a read that does not fill the buffer as the last one, where `readable` and
+/// `try_read` would read once more to be told EAGAIN.
+fn turn(
+    stream: &mut TcpStream,
+    rest: &mut Vec<u8>,
+    line_tx: &Lines,
+    cx: &mut Context<'_>,
+) -> Poll<bool> {
     SCRATCH.with_borrow_mut(|scratch| {
-        let read = match stream.try_read(&mut scratch.input) {
-            Ok(0) => return false,
-            Ok(read) => read,
-            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-        };
+        let mut buffer = ReadBuf::new(&mut scratch.input);
+        if ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)).is_err() {
+            return Poll::Ready(false);
+        }
+        let input = buffer.filled();
+        if input.is_empty() {
+            return Poll::Ready(false);
+        }
         scratch.output.clear();
-        let input = &scratch.input[..read];
         if rest.is_empty() {
-            let used = answer_all(input, &mut scratch.output, line_rx);
+            let used = answer_all(input, &mut scratch.output, line_tx);
             rest.extend_from_slice(&input[used..]);
         } else {
             rest.extend_from_slice(input);
-            let used = answer_all(rest, &mut scratch.output, line_rx);
+            let used = answer_all(rest, &mut scratch.output, line_tx);
             rest.drain(..used);
         }
-        rest.len() <= LINE_BYTES && send(stream, &scratch.output)
+        Poll::Ready(rest.len() <= LINE_BYTES && send(stream, &scratch.output))
     })
 }
 
@@ -157,18 +173,18 @@ fn send(stream: &TcpStream, bytes: &[u8]) -> bool {
 }
 
 /// Answers every whole line of `input`; returns how many bytes those were.
-fn answer_all(input: &[u8], output: &mut Vec<u8>, line_rx: &watch::Receiver<Line>) -> usize {
+fn answer_all(input: &[u8], output: &mut Vec<u8>, line_tx: &Lines) -> usize {
     let mut used = 0;
     for line in input.split_inclusive(|&byte| byte == b'\n') {
         if line.last() == Some(&b'\n') {
             used += line.len();
-            answer(line, output, line_rx);
+            answer(line, output, line_tx);
         }
     }
     used
 }
 
-fn answer(line: &[u8], output: &mut Vec<u8>, line_rx: &watch::Receiver<Line>) {
+fn answer(line: &[u8], output: &mut Vec<u8>, line_tx: &Lines) {
     let after = line.strip_prefix(BEFORE_ID).unwrap_or_default();
     let digits = after.iter().take_while(|byte| byte.is_ascii_digit());
     let (id, after) = after.split_at(digits.count());
@@ -182,7 +198,7 @@ fn answer(line: &[u8], output: &mut Vec<u8>, line_rx: &watch::Receiver<Line>) {
     });
     if verb.first() == Some(&b'a') {
         output.extend_from_slice(DIFFICULTY);
-        output.extend_from_slice(&line_rx.borrow());
+        output.extend_from_slice(&line_tx.borrow());
     }
 }
 

@@ -111,6 +111,8 @@ impl Generator {
             let permit = places.clone().acquire_owned().await;
             let permit = permit.expect("the semaphore is never closed");
             let socket = TcpSocket::new_v4()?;
+            // Ends with a reset: thousands of ports in TIME_WAIT would be missing in the next pass.
+            socket.set_zero_linger()?;
             socket.bind(SocketAddr::new(source(index), 0))?;
             let stream = socket.connect(server).await?;
             stream.set_nodelay(true)?;
