@@ -1,0 +1,160 @@
+//! Ten thousand miners on a proxy, beside the least that any server could do for them.
+//!
+//! ```text
+//!                 +-----------+      +------------------------+      +------+
+//! this process -> | generator | ---> | bare, or sluice run    | ---> | pool |
+//!                 +-----------+      +------------------------+      +------+
+//! ```
+//!
+//! Each box is a process of its own on loopback (`child`); only the middle one is measured, by
+//! its CPU time (`usage`), since all share the machine's cores. Passes alternate between the two
+//! servers. Figures are ratios to the bare server of the same run; an absolute one tells about
+//! the machine. The question and the bounds: PERFORMANCE.md, section 3.
+//!
+//! `cargo bench --bench load -- --miners 10000`; started without `--bench`, as `cargo test
+//! --all-targets` does, it is a smoke test.
+
+mod bare;
+mod canned;
+mod child;
+mod generator;
+mod miner;
+mod pool;
+mod report;
+mod scenario;
+mod usage;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use report::Pass;
+use scenario::{Figures, MINER_DIFFICULTY, POOL_DIFFICULTY, Result, Scale, Server};
+use std::path::PathBuf;
+
+/// A smoke run: enough miners to use every path, few enough for a loaded machine.
+const SMOKE: Scale = Scale {
+    miners: 200,
+    seconds: 1.0,
+};
+
+/// Load benchmark: a proxy beside a bare server.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Miners that log in
+    #[arg(long, default_value_t = 10_000)]
+    miners: usize,
+    /// Passes; medians and the best are reported
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    passes: u16,
+    /// Length of each scenario that sends shares
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// One short pass of 200 miners that fails on any error answer
+    #[arg(long)]
+    smoke: bool,
+    /// Also write the figures, pass by pass, to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// What is compared with the bare server
+    #[arg(long, value_enum, default_value_t = Against::Proxy)]
+    against: Against,
+    /// What cargo passes to a benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Against {
+    /// `sluice run`
+    Proxy,
+    /// A second bare server: what the noise alone makes of the ratios
+    Bare,
+}
+
+/// What a child process of the benchmark is.
+#[derive(Debug, Subcommand)]
+enum Role {
+    #[command(hide = true)]
+    Bare,
+    #[command(hide = true)]
+    Generator,
+    #[command(hide = true)]
+    Pool { difficulty: f64 },
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    match args.role {
+        Some(Role::Bare) => Ok(bare::main()?),
+        Some(Role::Generator) => Ok(generator::main()?),
+        Some(Role::Pool { difficulty }) => Ok(pool::main(difficulty)?),
+        None => compare(&args),
+    }
+}
+
+fn compare(args: &Args) -> Result<()> {
+    let smoke = args.smoke || !args.bench;
+    let scale = if smoke {
+        SMOKE
+    } else {
+        Scale {
+            miners: args.miners,
+            seconds: args.seconds,
+        }
+    };
+    let descriptors = usage::raise_descriptor_limit()?;
+    println!(
+        "{} miners, {} s a scenario, {descriptors} descriptors a process",
+        scale.miners, scale.seconds
+    );
+    let mut passes = Vec::new();
+    for number in 1..=(if smoke { 1 } else { args.passes }) {
+        println!("pass {number}");
+        passes.push(pass(args.against, scale)?);
+    }
+    print!("{}", report::table(&passes));
+    if let Some(path) = &args.json {
+        let figures = report::json(&passes, scale.miners, scale.seconds);
+        std::fs::write(path, format!("{figures:#}\n"))?;
+    }
+    if smoke {
+        assert_clean(&passes)?;
+    }
+    Ok(())
+}
+
+fn pass(against: Against, scale: Scale) -> Result<Pass> {
+    let bare = scenario::full(Server::bare()?, scale)?;
+    let proxy = match against {
+        Against::Bare => scenario::full(Server::bare()?, scale)?,
+        Against::Proxy => {
+            let mut figures = scenario::full(Server::proxy(POOL_DIFFICULTY)?, scale)?;
+            let wanting_all = Server::proxy(MINER_DIFFICULTY)?;
+            add(&mut figures, scenario::all_forwarded(wanting_all, scale)?);
+            figures
+        }
+    };
+    Ok(Pass { bare, proxy })
+}
+
+/// Joins two servers' figures; what was refused adds up.
+fn add(figures: &mut Figures, more: Figures) {
+    for (key, value) in more {
+        *figures.entry(key).or_default() += value;
+    }
+}
+
+/// What a smoke run must show: shares flow, nothing is refused but by chance, nobody is lost.
+fn assert_clean(passes: &[Pass]) -> Result<()> {
+    for figures in passes.iter().flat_map(|pass| [&pass.bare, &pass.proxy]) {
+        // One share in 65,536 misses the miner's own target; a smoke run sends fewer than that
+        // many times ten.
+        if figures["errors"] > 0.0 || figures["lost"] > 0.0 || figures["low"] > 20.0 {
+            return Err(format!("the smoke run was not clean: {figures:?}").into());
+        }
+        if figures["closed_per_s"] <= 0.0 || figures.get("forwarded_percent") == Some(&0.0) {
+            return Err(format!("no shares got through: {figures:?}").into());
+        }
+    }
+    Ok(())
+}
