@@ -29,10 +29,8 @@
 //! Invariant: label values of `/metrics` are names from the configuration or words from closed sets; a peer's words
 //! appear on `/metrics/workers` alone, as the capped accounts of the board.
 
-use crate::proxy::session::Close;
-use crate::proxy::tally::{Judged, Reject, Weighted};
-use crate::telemetry::Board;
 use crate::telemetry::view::{self, HASHES_PER_DIFFICULTY};
+use crate::telemetry::{Board, Close, Dropped, Judged, Reject, Weighted};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -101,7 +99,7 @@ fn shares(registry: &mut Registry, board: &Board) {
     let blocks: Counter = Counter::default();
     for (listener, judged) in board.judged() {
         judged_shares(&shares, &difficulty, listener, &judged);
-        for (reason, lost) in crate::proxy::tally::Drop::ALL.iter().zip(judged.dropped) {
+        for (reason, lost) in Dropped::ALL.iter().zip(judged.dropped) {
             count(
                 &dropped,
                 &[("listener", listener), ("reason", reason.label())],

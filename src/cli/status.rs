@@ -39,6 +39,8 @@ enum AskError {
         "what answers at {api} is not a Sluice API of this version ({why}). Give --api URL if Sluice listens elsewhere."
     )]
     NotSluice { api: String, why: String },
+    #[error("the Sluice at {api} refuses: {detail}")]
+    Refused { api: String, detail: String },
 }
 
 /// Summary.
@@ -118,14 +120,26 @@ fn ask<T: DeserializeOwned>(api: &str, what: &str) -> Result<T, AskError> {
     let url = format!("{}/api/v1/{what}", api.trim_end_matches('/'));
     let mut response = agent.get(&url).call().map_err(|e| unreachable(&e))?;
     let status = response.status();
-    if !status.is_success() {
-        return Err(not_sluice(format!("HTTP status {status}")));
-    }
     let body = response.body_mut().with_config().limit(MAX_ANSWER);
     let text = body
         .read_to_string()
         .map_err(|e| not_sluice(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| not_sluice(e.to_string()))
+    if status.is_success() {
+        return serde_json::from_str(&text).map_err(|e| not_sluice(e.to_string()));
+    }
+    Err(match serde_json::from_str::<Problem>(&text) {
+        Ok(problem) => AskError::Refused {
+            api: printable(api),
+            detail: printable(&problem.detail),
+        },
+        Err(_) => not_sluice(format!("HTTP status {status}")),
+    })
+}
+
+/// The part of a problem (RFC 9457) that is for people.
+#[derive(serde::Deserialize)]
+struct Problem {
+    detail: String,
 }
 
 fn in_words(error: &ureq::Error) -> String {
@@ -188,7 +202,7 @@ fn summary_text(summary: &Summary) -> String {
 }
 
 /// The table of `sluice miners`.
-pub(crate) fn miners_table(miners: &Miners) -> String {
+fn miners_table(miners: &Miners) -> String {
     let header = [
         "WORKER",
         "PEER",

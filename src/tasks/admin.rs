@@ -109,13 +109,13 @@ fn say(board: &Board, beat: u64, now: Instant) {
     if let Some(wave) = board.wave() {
         info!("{wave}");
     }
-    if !board.conserves() {
-        error!("the sums of shares do not add up (I6): please report this with your version");
-    }
     if !beat.is_multiple_of(BEATS_PER_LINE) {
         return;
     }
     info!("{}", board.log_line(now));
+    if !board.conserves() {
+        error!("the sums of shares do not add up (I6): please report this with your version");
+    }
     // As often as the window is long, twice: an alarm that lasts is not news every minute.
     for (link, pool) in board.pool_names() {
         if let Some(part) = board.divergence(link, now) {

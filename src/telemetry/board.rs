@@ -268,8 +268,16 @@ impl Board {
 
     /// The router has said something.
     pub fn router_event(&self, event: &router::Event) {
-        if let router::Event::Moved { miners, .. } = event {
-            self.moved.fetch_add(*miners as u64, Relaxed);
+        match event {
+            router::Event::Moved { miners, .. } => {
+                self.moved.fetch_add(*miners as u64, Relaxed);
+            }
+            router::Event::Excluded(link) => {
+                if let Some(mut pool) = self.pool(*link) {
+                    pool.note = Some("gives too little extranonce for our layout".to_owned());
+                }
+            }
+            router::Event::Layout(_) | router::Event::LayoutShrank(_) => {}
         }
     }
 

@@ -11,3 +11,7 @@ pub mod units;
 pub mod view;
 
 pub use board::{Board, PoolCard};
+
+/// The closed sets and sums that metrics are labelled by, so that readers of the board need not know the machines.
+pub use crate::proxy::session::Close;
+pub use crate::proxy::tally::{Drop as Dropped, Judged, Reject, Weighted};

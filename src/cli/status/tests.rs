@@ -79,6 +79,48 @@ fn pools_that_are_down_or_plain_say_so_below_the_table() {
 }
 
 #[test]
+fn a_hostile_name_keeps_to_its_cell() {
+    let now = Instant::now();
+    let board = fixture::board(now);
+    fixture::connect(&board, 1, 0, now);
+    let name = "a\r\nsluice up\u{202e}\u{1b}[31m\0";
+    board.observe(&fixture::observation(1, name, 1, 0), now);
+    let text = miners_table(&Miners::of(&board, &Default::default(), now));
+    assert_eq!(text.lines().count(), 3, "{text:?}");
+    assert!(
+        text.chars()
+            .all(|c| c == '\n' || c == ' ' || c.is_ascii_graphic())
+    );
+}
+
+#[test]
+fn a_whole_fleet_is_read_over_the_api_page_by_page() {
+    let now = Instant::now();
+    let board = std::sync::Arc::new(fixture::board(now));
+    for id in 0..2_500 {
+        fixture::connect(&board, id, 0, now);
+    }
+    let config = crate::config::Api {
+        address: ([127, 0, 0, 1], 0).into(),
+        worker_metrics: false,
+    };
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let (address, thread) = crate::tasks::admin::spawn(&config, board, cancel.clone())
+        .expect("a free port on loopback");
+    let all = all_miners(&format!("http://{address}/")).expect("it answers");
+    assert_eq!((all.total, all.miners.len()), (2_500, 2_500));
+    assert!(all.miners.is_sorted_by_key(|miner| miner.id));
+    let refused = ask::<Miners>(&format!("http://{address}"), "miners?limit=x");
+    let text = refused.expect_err("no number").to_string();
+    assert!(
+        text.contains("refuses: limit and offset are whole numbers"),
+        "{text}"
+    );
+    cancel.cancel();
+    thread.join().expect("it ends");
+}
+
+#[test]
 fn nothing_that_moves_a_cursor_is_printed() {
     assert_eq!(
         printable("a\u{1b}[31m\r\n\u{202e}\u{85}b c"),

@@ -5,7 +5,6 @@ use super::{Board, Miner, PoolCard, SubmitSeconds, lock};
 use crate::proxy::lease::SessionId;
 use crate::proxy::session::Close;
 use crate::proxy::tally::{Drop as Dropped, Judged, Reject, Weighted};
-use crate::stratum::v1::up::RefusalKind;
 use crate::telemetry::counters::{PoolState, RefusedConnection};
 use crate::telemetry::units;
 use crate::telemetry::view::{self, HASHES_PER_DIFFICULTY, Rates, Reasons, Sum};
@@ -14,14 +13,14 @@ use prometheus_client::metrics::histogram::Histogram;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// The metric labels of `RefusalKind`, by its discriminant.
-pub const REFUSALS: [(RefusalKind, &str); 6] = [
-    (RefusalKind::Stale, "stale"),
-    (RefusalKind::Duplicate, "duplicate"),
-    (RefusalKind::LowDifficulty, "low_difficulty"),
-    (RefusalKind::Unauthorized, "unauthorized"),
-    (RefusalKind::NotSubscribed, "not_subscribed"),
-    (RefusalKind::Other, "other"),
+/// The labels of a pool's reasons, in the order of `RefusalKind`.
+pub(super) const REFUSALS: [&str; 6] = [
+    "stale",
+    "duplicate",
+    "low_difficulty",
+    "unauthorized",
+    "not_subscribed",
+    "other",
 ];
 
 /// Fewer miners coming and going in a minute are not worth a line, whatever the size of the site.
@@ -262,7 +261,7 @@ fn pool_view(card: &PoolCard, state: &mut PoolState, leases: u64, now: Instant) 
     let divergence = state.divergence.alarm(now);
     let status = state.status.as_ref();
     let settled = &state.settled;
-    let refusals = REFUSALS.map(|(kind, label)| (label, settled.rejected[kind as usize].shares));
+    let refusals = settled.rejected.map(|weighted| weighted.shares);
     view::Pool {
         name: card.name.clone(),
         url: card.url.clone(),
@@ -285,7 +284,7 @@ fn pool_view(card: &PoolCard, state: &mut PoolState, leases: u64, now: Instant) 
         submitted: settled.submitted.into(),
         accepted: settled.accepted.into(),
         rejected: sum(&settled.rejected),
-        reasons: reasons(refusals),
+        reasons: reasons(REFUSALS.into_iter().zip(refusals)),
         unknown: settled.unknown.into(),
         in_flight: settled.in_flight.into(),
         dropped: drop_reasons(&settled.dropped),

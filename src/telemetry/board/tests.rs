@@ -158,6 +158,39 @@ fn a_pool_says_of_each_worker_what_became_of_its_shares() {
 }
 
 #[test]
+fn the_words_for_a_pools_reasons_are_in_the_order_of_its_kinds() {
+    use crate::stratum::v1::up::RefusalKind as Kind;
+    let word = |kind: Kind| super::read::REFUSALS[kind as usize];
+    assert_eq!(word(Kind::Stale), "stale");
+    assert_eq!(word(Kind::Duplicate), "duplicate");
+    assert_eq!(word(Kind::LowDifficulty), "low_difficulty");
+    assert_eq!(word(Kind::Unauthorized), "unauthorized");
+    assert_eq!(word(Kind::NotSubscribed), "not_subscribed");
+    assert_eq!(word(Kind::Other), "other");
+}
+
+#[test]
+fn moves_are_counted_and_an_excluded_pool_says_why() {
+    let now = Instant::now();
+    let board = board(now);
+    let (from, to, why) = (Some(LinkId(0)), Some(LinkId(1)), "failover");
+    let moved = router::Event::Moved {
+        from,
+        to,
+        miners: 7,
+        why,
+    };
+    board.router_event(&moved);
+    board.router_event(&router::Event::Excluded(LinkId(1)));
+    assert_eq!(board.moved(), 7);
+    let note = board.pools(now)[1].note.clone();
+    assert_eq!(
+        note.as_deref(),
+        Some("gives too little extranonce for our layout")
+    );
+}
+
+#[test]
 fn miners_come_in_pages_of_a_stable_order() {
     let now = Instant::now();
     let board = board(now);
