@@ -77,6 +77,7 @@ fn listener(
             password,
             submits: shared.submits,
             others: shared.others,
+            version_mask: shared.version_mask,
             wall: shared.wall,
         },
     })

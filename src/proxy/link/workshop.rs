@@ -6,7 +6,7 @@
 use crate::proxy::lease::Issue;
 use crate::stratum::v1::down::notification;
 use crate::stratum::v1::up::{Extranonce, Notify};
-use crate::work::{Difficulty, Layout, LinkId, Parts, Work, WorkId};
+use crate::work::{Difficulty, Layout, LinkId, Parts, Target, Work, WorkId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -102,6 +102,7 @@ impl Workshop {
             coinbase_prefix: prefix.into(),
             coinbase_suffix: job.coinb2.as_slice().into(),
             branch: job.branch.as_slice().into(),
+            pool_target: Target::from_difficulty(terms.difficulty),
             pool_difficulty: terms.difficulty,
         })
         .map_err(|_| "the job is out of limits")?;

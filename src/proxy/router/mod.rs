@@ -60,6 +60,10 @@ impl Member {
     }
 }
 
+fn listener_id(at: usize) -> ListenerId {
+    ListenerId(u16::try_from(at).expect("the configuration has at most 65,535 listeners"))
+}
+
 /// The machine.
 #[derive(Debug)]
 pub struct Router {
@@ -306,7 +310,7 @@ impl Router {
 
     fn tell_masks(&mut self) {
         for (at, mask) in self.masks.iter_mut().enumerate() {
-            let listener = ListenerId(u16::try_from(at).unwrap_or(u16::MAX));
+            let listener = listener_id(at);
             let known = self.pools.listener_mask(listener);
             if *mask != known {
                 *mask = known;
@@ -334,11 +338,16 @@ impl Router {
         }
     }
 
+    /// What an undemanding miner of each listener could be leased to: when this changes by itself, a pool has become
+    /// trusted again.
+    fn outlook(&self, now: Instant) -> Vec<Vec<LinkId>> {
+        let everyone = Capability { version_mask: u32::MAX, min_bits: 0 };
+        let links = |at| self.pools.candidates(now, listener_id(at), everyone);
+        (0..self.config.listeners.len()).map(links).collect()
+    }
+
     fn balance(&mut self, now: Instant) {
-        let everyone = Capability {
-            version_mask: u32::MAX,
-            min_bits: 0,
-        };
+        self.measure_loads(now);
         let mut links: Vec<(LinkId, f64)> = Vec::new();
         for link in self.outlook(now).into_iter().flatten() {
             if !links.iter().any(|(known, _)| *known == link) {

@@ -1,0 +1,440 @@
+//! One miner's connection: bytes to the session machine, its wishes to the rest. Decides nothing about mining.
+//!
+//! Two steps, for ever: wait for one event (`Conn::event`), then apply it without awaiting; between them the machine's
+//! outputs are carried out. Invariant: nothing is read while an answer cannot be sent.
+
+use super::shard::Shard;
+use super::{SeatReply, SessionOrders, ToRouter, Published};
+use crate::machine::Machine;
+use crate::proxy::lease::{ListenerId, ResumeToken, SessionId, Submission};
+use crate::proxy::router;
+use crate::proxy::session::{Close, Event, Input, JudgeRequest, NoSeat, Output, Session};
+use crate::proxy::tally::Drop as Dropped;
+use crate::stratum::v1::line::Lines;
+use crate::work::share;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{mpsc::error::TrySendError, oneshot, watch};
+use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, trace, warn};
+
+/// Longest line of a miner; a submit has about 120 bytes.
+pub const MAX_LINE: usize = 4096;
+/// Lines handled before other miners have their turn.
+const TURN: usize = 32;
+/// A miner that does not read for this long is closed.
+const SLOW_READER: Duration = Duration::from_secs(30);
+/// How long a share waits for a full link; then it is dropped and counted.
+const LINK_WAIT: Duration = Duration::from_secs(2);
+/// What one read takes at most. Shared by all sessions of a thread: an idle miner holds no buffer.
+const READ: usize = 16 * 1024;
+
+thread_local! {
+    static READ_BUF: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+}
+
+/// What a session task is given.
+#[derive(Debug)]
+pub struct Start<S> {
+    /// The socket.
+    pub stream: S,
+    /// The machine.
+    pub session: Session,
+    /// Its id.
+    pub id: SessionId,
+    /// Where it came in.
+    pub listener: ListenerId,
+    /// Its shard.
+    pub shard: Arc<Shard>,
+    /// The process drains.
+    pub cancel: CancellationToken,
+}
+
+/// One thing that happened.
+enum Next {
+    Read(usize),
+    Wrote,
+    Ended { vanished: bool },
+    Seat(Option<SeatReply>),
+    Orders,
+    Work,
+    Time,
+    Drain,
+}
+
+struct Conn<S> {
+    stream: S,
+    lines: Lines,
+    session: Session,
+    id: SessionId,
+    listener: ListenerId,
+    shard: Arc<Shard>,
+    out: Vec<u8>,
+    blocked_since: Option<Instant>,
+    seat: Option<oneshot::Receiver<SeatReply>>,
+    orders: Option<watch::Receiver<SessionOrders>>,
+    work: Option<watch::Receiver<Option<Published>>>,
+    job_from: Option<Instant>,
+    close: Option<Close>,
+    vanished: bool,
+}
+
+/// Runs one connection to its end.
+pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(start: Start<S>) {
+    let Start { stream, session, id, listener, shard, cancel } = start;
+    let mut conn = Conn {
+        stream,
+        lines: Lines::new(MAX_LINE),
+        session,
+        id,
+        listener,
+        shard,
+        out: Vec::new(),
+        blocked_since: None,
+        seat: None,
+        orders: None,
+        work: None,
+        job_from: None,
+        close: None,
+        vanished: false,
+    };
+    // A panic in here costs this connection; its lane is never given back, so it is never given out twice.
+    conn.serve(&cancel).await;
+    conn.end().await;
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
+    async fn serve(&mut self, cancel: &CancellationToken) {
+        let mut timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let mut draining = false;
+        loop {
+            self.carry_out().await;
+            if self.flush().is_err() {
+                self.vanished = true;
+                self.close.get_or_insert(Close::Peer);
+                return;
+            }
+            if self.close.is_some() && (self.out.is_empty() || self.blocked_since.is_some()) {
+                return;
+            }
+            if self.leftover() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let next = self.event(&mut timer, cancel, draining).await;
+            draining |= matches!(next, Next::Drain);
+            self.apply(next);
+        }
+    }
+
+    /// Lines a turn's budget left over are served after the others had theirs.
+    fn leftover(&mut self) -> bool {
+        let now = Instant::now();
+        if !self.lines.has_line() || !self.may_read(now) {
+            return false;
+        }
+        self.read_lines(now, &[]);
+        true
+    }
+
+    fn may_read(&self, now: Instant) -> bool {
+        self.out.is_empty() && self.close.is_none() && self.session.paused_until(now).is_none()
+    }
+
+    async fn event(&mut self, timer: &mut Pin<Box<Sleep>>, cancel: &CancellationToken, draining: bool) -> Next {
+        let now = Instant::now();
+        let readable = self.may_read(now) && !self.lines.has_line();
+        let deadline = self.deadline(now);
+        if timer.deadline().into_std() != deadline {
+            timer.as_mut().reset(deadline.into());
+        }
+        let Self { stream, out, seat, orders, work, .. } = self;
+        // While the miner does not read, newer work only replaces older.
+        let blocked = !out.is_empty();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled(), if !draining => Next::Drain,
+            seat = answer(seat) => Next::Seat(seat),
+            () = changed(orders) => Next::Orders,
+            () = changed(work), if !blocked => Next::Work,
+            next = poll_fn(|cx| poll_io(cx, stream, out, readable)) => next,
+            () = timer => Next::Time,
+        }
+    }
+
+    fn deadline(&self, now: Instant) -> Instant {
+        let machine = self.session.poll_timeout().map(|(at, _)| at);
+        let slow = self.blocked_since.map(|since| since + SLOW_READER);
+        let paused = self.session.paused_until(now);
+        // Nothing to wait for: an hour is as good as never.
+        [machine, slow, paused].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
+    }
+
+    fn apply(&mut self, next: Next) {
+        let now = Instant::now();
+        match next {
+            Next::Read(len) => READ_BUF.with_borrow(|buf| self.read_lines(now, &buf[..len])),
+            Next::Wrote => self.blocked_since = (!self.out.is_empty()).then_some(now),
+            Next::Ended { vanished } => {
+                self.vanished = vanished;
+                self.close.get_or_insert(Close::Peer);
+            }
+            Next::Seat(reply) => self.seated(now, reply),
+            Next::Orders => self.ordered(now),
+            Next::Work => self.worked(now),
+            Next::Time if self.blocked_since.is_some_and(|since| now >= since + SLOW_READER) => {
+                self.close = Some(Close::SlowReader);
+            }
+            Next::Time => self.session.handle_timeout(now),
+            Next::Drain => self.session.handle_input(now, Input::Drain),
+        }
+    }
+
+    fn read_lines(&mut self, now: Instant, mut chunk: &[u8]) {
+        for _ in 0..TURN {
+            match self.lines.next(&mut chunk) {
+                Some(Ok(line)) => {
+                    trace!(line = %String::from_utf8_lossy(line), "from miner");
+                    self.session.handle_input(now, Input::Line(line));
+                }
+                Some(Err(_)) => self.session.handle_input(now, Input::Overlong),
+                None => break,
+            }
+        }
+        self.lines.keep(chunk);
+    }
+
+    fn seated(&mut self, now: Instant, reply: Option<SeatReply>) {
+        self.seat = None;
+        match reply {
+            Some(Ok((seat, lease, orders))) => {
+                self.orders = Some(orders);
+                self.session.handle_input(now, Input::Seated(seat, lease));
+                self.follow(now, lease.link);
+            }
+            Some(Err(why)) => self.session.handle_input(now, Input::NoSeat(why)),
+            None => self.session.handle_input(now, Input::NoSeat(NoSeat::Full)),
+        }
+    }
+
+    fn ordered(&mut self, now: Instant) {
+        let Some(orders) = &mut self.orders else { return };
+        let SessionOrders { lease, close } = *orders.borrow_and_update();
+        if let Some(why) = close {
+            return self.session.handle_input(now, Input::Close(why));
+        }
+        self.session.handle_input(now, Input::Lease(lease));
+        self.follow(now, lease.link);
+    }
+
+    /// Listens to the work of the leased link.
+    fn follow(&mut self, now: Instant, link: Option<crate::work::LinkId>) {
+        self.shard.hub.board.leased(self.id, link);
+        self.work = link.and_then(|link| self.shard.hub.links.get(usize::from(link.0))).map(|port| port.work.clone());
+        self.worked(now);
+    }
+
+    fn worked(&mut self, now: Instant) {
+        let Some(work) = &mut self.work else { return };
+        let Some(Published { issue, at }) = work.borrow_and_update().clone() else { return };
+        self.job_from = Some(at);
+        self.session.handle_input(now, Input::Issue(&issue));
+    }
+
+    /// Does what the machine wants until it wants no more.
+    async fn carry_out(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            let now = Instant::now();
+            match output {
+                Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
+                Output::Send(bytes) => self.out.extend_from_slice(&bytes),
+                Output::Judge(request) => self.judge(now, &request),
+                Output::Submit(share) => self.submit(share).await,
+                Output::Attach(attach) => self.attach(attach).await,
+                Output::Refresh(link) => {
+                    if let Some(port) = self.shard.hub.links.get(usize::from(link.0)) {
+                        port.refresh.notify_one();
+                    }
+                }
+                Output::Observe(observation) => self.shard.observe(*observation, now),
+                Output::Event(event) => self.told(now, event).await,
+                Output::Close(why) => self.close = Some(why),
+            }
+        }
+    }
+
+    fn judge(&mut self, now: Instant, request: &JudgeRequest) {
+        let timed = self.shard.times_verdict();
+        let proof = share::prove(&request.work, request.lane, &request.share);
+        if timed {
+            self.shard.hub.board.verdict_seconds(now.elapsed().as_secs_f64());
+        }
+        self.session.handle_input(now, Input::Judged(proof));
+    }
+
+    /// To the link the work came from; parked for a bounded time when its queue is full.
+    async fn submit(&mut self, share: Box<Submission>) {
+        let (worker, hashes) = (share.worker.clone(), share.work.pool_difficulty.hashes());
+        let port = &self.shard.hub.links[usize::from(share.work.link.0)];
+        let queue = if share.block { &port.blocks_tx } else { &port.shares_tx };
+        let result = match queue.try_send(share) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(Dropped::LinkLost),
+            Err(TrySendError::Full(share)) => {
+                match tokio::time::timeout(LINK_WAIT, queue.send(share)).await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(_)) => Err(Dropped::LinkLost),
+                    Err(_) => Err(Dropped::LinkFull),
+                }
+            }
+        };
+        self.session.handle_input(Instant::now(), Input::Submitted(&worker, result, hashes));
+    }
+
+    async fn attach(&mut self, attach: crate::proxy::session::Attach) {
+        let mut token = [0; 16];
+        if getrandom::fill(&mut token).is_err() {
+            return self.session.handle_input(Instant::now(), Input::NoSeat(NoSeat::Full));
+        }
+        let (session, listener) = (self.id, self.listener);
+        let input = router::Input::Attach { session, listener, attach, token: ResumeToken(token) };
+        let (seat_tx, seat_rx) = oneshot::channel();
+        self.seat = Some(seat_rx);
+        // A router that is gone drops the sender, which answers for it.
+        let _ = self.shard.hub.router_tx.send(ToRouter::Attach(Box::new(input), session, seat_tx)).await;
+    }
+
+    async fn told(&mut self, now: Instant, event: Event) {
+        self.shard.hub.board.session_event(self.id, &event, now);
+        match event {
+            Event::Block(block) => warn!(
+                target: "sluice::block", link = block.link.0, job = %block.pool_job, worker = %block.worker,
+                hash = %block.hash, header = %block.header, coinbase = %block.coinbase, branch = ?block.branch,
+                "block candidate"
+            ),
+            Event::Capability { version_mask, min_bits } => {
+                let input = router::Input::Capability { session: self.id, version_mask, min_bits };
+                let _ = self.shard.hub.router_tx.send(ToRouter::Input(Box::new(input))).await;
+            }
+            event => debug!(session = self.id.0, ?event, "session"),
+        }
+    }
+
+    /// Writes what can be written at once.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() || self.blocked_since.is_some() {
+            return Ok(());
+        }
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match poll_write_all(&mut cx, &mut self.stream, &mut self.out) {
+            Poll::Ready(Ok(())) => {
+                if let Some(at) = self.job_from.take() {
+                    self.shard.wrote_job(at.elapsed());
+                }
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => {
+                self.blocked_since = Some(Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    async fn end(mut self) {
+        let now = Instant::now();
+        let why = self.close.unwrap_or(Close::Peer);
+        self.session.handle_input(now, Input::Close(why));
+        // What it still had to say goes to the books; nobody is there to be answered.
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Observe(observation) => self.shard.observe(*observation, now),
+                Output::Submit(share) => self.submit(share).await,
+                Output::Event(event) => self.told(now, event).await,
+                _ => {}
+            }
+        }
+        let board = &self.shard.hub.board;
+        board.closed(self.id, why, now);
+        debug!(session = self.id.0, why = why.label(), "closed");
+        if self.seat.is_some() || self.orders.is_some() {
+            let (session, vanished) = (self.id, self.vanished);
+            let memory = self.session.into_memory();
+            let input = router::Input::Detach { session, memory, vanished };
+            let _ = self.shard.hub.router_tx.send(ToRouter::Input(Box::new(input))).await;
+        }
+    }
+}
+
+async fn answer(seat: &mut Option<oneshot::Receiver<SeatReply>>) -> Option<SeatReply> {
+    match seat {
+        Some(seat) => seat.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Pending for ever when there is nothing to follow, or nobody to follow.
+async fn changed<T>(watched: &mut Option<watch::Receiver<T>>) {
+    if let Some(watched) = watched
+        && watched.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+fn poll_io<S: AsyncRead + AsyncWrite + Unpin>(
+    cx: &mut Context<'_>,
+    stream: &mut S,
+    out: &mut Vec<u8>,
+    readable: bool,
+) -> Poll<Next> {
+    if !out.is_empty() {
+        return match poll_write_all(cx, stream, out) {
+            Poll::Ready(Ok(())) => Poll::Ready(Next::Wrote),
+            Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
+            Poll::Pending => Poll::Pending,
+        };
+    }
+    if !readable {
+        return Poll::Pending;
+    }
+    READ_BUF.with_borrow_mut(|buf| {
+        let mut buf = ReadBuf::new(buf);
+        match Pin::new(stream).poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) if buf.filled().is_empty() => Poll::Ready(Next::Ended { vanished: false }),
+            // Applied before anything else is awaited, so no other session has touched the buffer.
+            Poll::Ready(Ok(())) => Poll::Ready(Next::Read(buf.filled().len())),
+            Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+}
+
+fn poll_write_all<S: AsyncWrite + Unpin>(cx: &mut Context<'_>, stream: &mut S, out: &mut Vec<u8>) -> Poll<io::Result<()>> {
+    let mut written = 0;
+    let result = loop {
+        if written == out.len() {
+            break Pin::new(&mut *stream).poll_flush(cx);
+        }
+        match Pin::new(&mut *stream).poll_write(cx, &out[written..]) {
+            Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(more)) => written += more,
+            Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+            Poll::Pending => break Poll::Pending,
+        }
+    };
+    if written == out.len() {
+        *out = Vec::new();
+    } else {
+        out.drain(..written);
+    }
+    result
+}
