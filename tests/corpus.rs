@@ -17,7 +17,9 @@ fn messages_hold_for_the_whole_corpus() {
 }
 
 fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
     let mut files = 0;
     for entry in fs::read_dir(&folder).expect("the corpus is committed") {
         let path = entry.expect("a readable folder").path();

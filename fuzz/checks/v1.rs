@@ -8,7 +8,7 @@ use sluice::stratum::v1::{down, up};
 use sluice::work::{Difficulty, MAX_BRANCHES, MAX_COINBASE};
 
 /// Lines are the same however the stream is cut. The first byte is the cap, the second and third seed the cuts.
-pub fn v1_line(data: &[u8]) {
+pub(crate) fn v1_line(data: &[u8]) {
     let [cap, step, budget, stream @ ..] = data else {
         return;
     };
@@ -24,13 +24,16 @@ pub fn v1_line(data: &[u8]) {
         let (chunk, after) = rest.split_at(size.min(rest.len()));
         rest = after;
         read(&mut reader, chunk, usize::from(*budget) % 4 + 1, &mut got);
-        assert!(reader.kept() <= cap + 1, "more is kept than a line and its terminator");
+        assert!(
+            reader.kept() <= cap + 1,
+            "more is kept than a line and its terminator"
+        );
     }
     assert_eq!(got, expected);
 }
 
 /// A line as from a miner and as from a pool: no panic, and what comes out is within its limits.
-pub fn v1_message(data: &[u8]) {
+pub(crate) fn v1_message(data: &[u8]) {
     if data.len() <= MAX_MINER_LINE {
         from_miner(data);
     }
@@ -129,7 +132,10 @@ fn submit_reads_back(submit: &down::Submit<'_>) {
 fn from_pool(line: &[u8]) {
     match up::parse(line) {
         Ok(up::Message::Notify(notify)) => {
-            assert!((1..=64).contains(&notify.job.len()) && notify.job.bytes().all(|byte| byte.is_ascii_graphic()));
+            assert!(
+                (1..=64).contains(&notify.job.len())
+                    && notify.job.bytes().all(|byte| byte.is_ascii_graphic())
+            );
             assert!(notify.coinb1.len() + notify.coinb2.len() <= MAX_COINBASE);
             assert!(notify.branch.len() <= MAX_BRANCHES);
         }
@@ -161,7 +167,11 @@ fn from_pool(line: &[u8]) {
 fn texts(text: &str) {
     let label = message::worker_label(text);
     assert!((1..=message::MAX_LABEL).contains(&label.len()));
-    assert!(label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._@+:/-%".contains(&byte)));
+    assert!(
+        label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._@+:/-%".contains(&byte))
+    );
     assert!(is_plain(&message::printable(text, 80), 80));
     let hints = down::password_hints(text);
     for difficulty in hints.start.into_iter().chain(hints.fixed_min) {
@@ -189,12 +199,18 @@ fn within(extranonce: &up::Extranonce) {
 }
 
 fn is_plain(text: &str, most: usize) -> bool {
-    text.len() <= most && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+    text.len() <= most
+        && text
+            .bytes()
+            .all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// Exactly one line, and JSON: no id or text of a peer breaks out of it.
 fn one_json_line(out: &[u8]) {
-    assert_eq!(out.iter().position(|byte| *byte == b'\n'), Some(out.len() - 1));
+    assert_eq!(
+        out.iter().position(|byte| *byte == b'\n'),
+        Some(out.len() - 1)
+    );
     let text = std::str::from_utf8(out).expect("we write UTF-8");
     serde_json::from_str::<&serde_json::value::RawValue>(text.trim_end()).expect("we write JSON");
 }

@@ -287,8 +287,7 @@ impl Configure {
             }
             "version-rolling.min-bit-count" => {
                 if let Some(rolling) = &mut self.version_rolling {
-                    let bits = json::unsigned(value).unwrap_or(0);
-                    rolling.min_bits = u32::try_from(bits).unwrap_or(u32::MAX);
+                    rolling.min_bits = bit_count(value);
                 }
             }
             "minimum-difficulty.value" => {
@@ -298,6 +297,14 @@ impl Configure {
             }
             _ => {}
         }
+    }
+}
+
+/// A number, also as text; SRI writes eight hex digits. Unreadable: 0, for it is only a wish.
+fn bit_count(raw: &str) -> u32 {
+    match json::string(raw) {
+        Some(digits) if digits.len() == 8 => hex::u32_exact(digits.as_bytes()).unwrap_or(0),
+        _ => u32::try_from(json::unsigned(raw).unwrap_or(0)).unwrap_or(u32::MAX),
     }
 }
 

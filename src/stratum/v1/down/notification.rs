@@ -36,23 +36,34 @@ pub fn notify(work: &Work, clean: bool) -> Box<[u8]> {
 }
 
 /// The nine parameters, so that they can be rendered without a whole work.
-struct Job<'a> {
-    id: u32,
-    prev_hash: &'a [u8; 32],
-    coinb1: &'a [u8],
-    coinb2: &'a [u8],
-    branch: &'a [[u8; 32]],
-    version: u32,
-    nbits: u32,
-    ntime: u32,
-    clean: bool,
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    /// Our job id.
+    pub id: u32,
+    /// Header byte order.
+    pub prev_hash: &'a [u8; 32],
+    /// Coinbase before the lane.
+    pub coinb1: &'a [u8],
+    /// Coinbase after the miner's bytes.
+    pub coinb2: &'a [u8],
+    /// Leaf side first.
+    pub branch: &'a [[u8; 32]],
+    /// Block version before rolling.
+    pub version: u32,
+    /// Compact network target.
+    pub nbits: u32,
+    /// Block time.
+    pub ntime: u32,
+    /// Drop earlier jobs.
+    pub clean: bool,
 }
 
 /// Bytes of a notify beside the coinbase and the branch: 174, or fewer with a short job id.
 const NOTIFY_FRAME: usize = 174;
 
 impl Job<'_> {
-    fn render(&self) -> Vec<u8> {
+    /// The line, with its `\n`.
+    pub fn render(&self) -> Vec<u8> {
         let coinbase = self.coinb1.len() + self.coinb2.len();
         let mut out = Vec::with_capacity(NOTIFY_FRAME + 2 * coinbase + 67 * self.branch.len());
         out.extend_from_slice(b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"");
