@@ -1,8 +1,19 @@
 //! Between a miner and us: its requests parsed, our answers and notifications written.
+//!
+//! Decides nothing: whether a share is good, a name may mine or a mask is granted is for the session to say.
+//! Invariant: a line gives exactly one [`Message`] or one [`Malformed`], and an ordinary submit costs no allocation.
 
+mod hints;
+pub mod notification;
+pub mod reply;
+
+use super::hex;
+use super::json::{self, Envelope, Params};
 use super::message::{Id, Malformed};
-use crate::work::{Difficulty, Lane, Layout, Target, Work};
+use crate::work::{Difficulty, Target};
 use std::borrow::Cow;
+
+pub use hints::{Hints, agent_minimum, password_hints};
 
 /// One line of a miner.
 #[derive(Debug)]
@@ -25,12 +36,16 @@ pub enum Request<'a> {
     Configure(Configure),
     /// `mining.subscribe`: user agent, session id to resume. Both optional, anything else ignored.
     Subscribe {
+        /// User agent.
         agent: Option<Cow<'a, str>>,
+        /// Session to resume.
         session: Option<Cow<'a, str>>,
     },
     /// `mining.authorize`.
     Authorize {
+        /// As sent (unescaped), may be empty.
         user: Cow<'a, str>,
+        /// May hold hints on difficulty ([`password_hints`]).
         password: Option<Cow<'a, str>>,
     },
     /// `mining.extranonce.subscribe`.
@@ -80,9 +95,9 @@ pub struct Submit<'a> {
     pub worker: Cow<'a, str>,
     /// Our job id; `None`: not 1..=8 hex digits, so surely unknown.
     pub job: Option<u32>,
-    /// Extranonce2: bytes and how many; `len` is what was sent (up to 255), so that a wrong length can be refused as such.
+    /// Extranonce2, zeros behind `en2_len`; all zero if more than 8 bytes were sent, which no layout takes.
     pub en2: [u8; 8],
-    /// Length in bytes of what was sent.
+    /// Length in bytes of what was sent (255 for more), so that a wrong one can be refused as such.
     pub en2_len: u8,
     /// ntime.
     pub ntime: u32,
@@ -92,64 +107,214 @@ pub struct Submit<'a> {
     pub version_bits: Option<u32>,
 }
 
+/// Unknown extensions that are answered; more are left out of the answer.
+const MAX_UNKNOWN_EXTENSIONS: usize = 8;
+/// Longest name of an unknown extension that is answered.
+const MAX_EXTENSION_NAME: usize = 32;
+
 /// Parses a line.
-pub fn parse(_line: &[u8]) -> Result<Message<'_>, Malformed> {
-    todo!()
+///
+/// # Errors
+/// [`Malformed`] if it is no message at all. A message whose parameters are wrong is `Ok`, with the error inside.
+pub fn parse(line: &[u8]) -> Result<Message<'_>, Malformed> {
+    let envelope = Envelope::read(line)?;
+    let id = envelope.id();
+    let params = &envelope.params;
+    let Some(method) = envelope.method() else {
+        // Bitaxe and others answer what we never asked, some with `"method":null`.
+        if envelope.result.is_none() && envelope.error.is_none() {
+            return Err(Malformed::NoMethod);
+        }
+        let request = Ok(Request::Pong);
+        return Ok(Message { id, request });
+    };
+    let request = match &*method {
+        "mining.submit" => submit(params).map(Request::Submit),
+        "mining.subscribe" => Ok(subscribe(params)),
+        "mining.authorize" => authorize(params),
+        "mining.configure" => configure(params).map(Request::Configure),
+        "mining.extranonce.subscribe" => Ok(Request::ExtranonceSubscribe),
+        "mining.suggest_difficulty" => suggest_difficulty(params),
+        "mining.suggest_target" => suggest_target(params),
+        "mining.ping" | "ping" => Ok(Request::Ping),
+        "mining.pong" | "pong" => Ok(Request::Pong),
+        _ => Ok(Request::Unknown),
+    };
+    Ok(Message { id, request })
 }
 
-/// Our answers, appended to `out`, each ends with `\n`. No formatting machinery on the path of a share.
-pub mod reply {
-    use super::*;
-    /// `{"id":ID,"result":true,"error":null}`
-    pub fn accepted(_out: &mut Vec<u8>, _id: Id<'_>) {
-        todo!()
-    }
-    /// `result` false, no error (extranonce.subscribe refused, unknown things that want a boolean).
-    pub fn denied(_out: &mut Vec<u8>, _id: Id<'_>) {
-        todo!()
-    }
-    /// `result` null, `error` `[code, text, null]`.
-    pub fn error(_out: &mut Vec<u8>, _id: Id<'_>, _code: i32, _text: &str) {
-        todo!()
-    }
-    /// `result` "pong".
-    pub fn pong(_out: &mut Vec<u8>, _id: Id<'_>) {
-        todo!()
-    }
-    /// Subscribe: `[[["mining.set_difficulty",S],["mining.notify",S]], extranonce1, size]` with the session id S.
-    pub fn subscribed(
-        _out: &mut Vec<u8>,
-        _id: Id<'_>,
-        _session: &str,
-        _lane: Lane,
-        _layout: Layout,
-    ) {
-        todo!()
-    }
-    /// Configure: only the keys asked for. `granted_mask` None: version-rolling refused.
-    pub fn configured(
-        _out: &mut Vec<u8>,
-        _id: Id<'_>,
-        _asked: &Configure,
-        _granted_mask: Option<u32>,
-    ) {
-        todo!()
+fn submit<'a>(params: &Params<'a>) -> Result<Submit<'a>, InvalidParams> {
+    let [worker, job, en2, ntime, nonce, more @ ..] = params.as_slice() else {
+        return Err(InvalidParams("submit takes five or six parameters"));
+    };
+    let worker = json::scalar(worker).ok_or(InvalidParams("worker name"))?;
+    let job = json::string(job).and_then(|job| hex::u32_short(job.as_bytes()));
+    let (en2, en2_len) = extranonce2(en2).ok_or(InvalidParams("extranonce2"))?;
+    Ok(Submit {
+        worker,
+        job,
+        en2,
+        en2_len,
+        ntime: word(ntime).ok_or(InvalidParams("ntime"))?,
+        nonce: word(nonce).ok_or(InvalidParams("nonce"))?,
+        version_bits: version_bits(more.first().copied())?,
+    })
+}
+
+/// Bytes and their number; even-length hex of any length.
+fn extranonce2(raw: &str) -> Option<([u8; 8], u8)> {
+    let digits = json::string(raw)?;
+    let digits = digits.as_bytes();
+    let length = digits.len() / 2;
+    let mut bytes = [0; 8];
+    let good = match bytes.get_mut(..length) {
+        Some(bytes) => hex::decode_into(digits, bytes),
+        None => digits.len().is_multiple_of(2) && hex::is_hex(digits),
+    };
+    good.then(|| (bytes, u8::try_from(length).unwrap_or(u8::MAX)))
+}
+
+/// Exactly eight hex digits.
+fn word(raw: &str) -> Option<u32> {
+    hex::u32_exact(json::string(raw)?.as_bytes())
+}
+
+/// The sixth parameter of BIP 310; null and the empty string count as not given, leading zeros may be missing.
+fn version_bits(raw: Option<&str>) -> Result<Option<u32>, InvalidParams> {
+    match raw {
+        None | Some("null" | "\"\"") => Ok(None),
+        Some(raw) => json::string(raw)
+            .and_then(|bits| hex::u32_short(bits.as_bytes()))
+            .map(Some)
+            .ok_or(InvalidParams("version bits")),
     }
 }
 
-/// Our notifications.
-pub mod notification {
-    use super::*;
-    /// `mining.set_difficulty`; shortest decimal that reads back equal.
-    pub fn set_difficulty(_out: &mut Vec<u8>, _difficulty: Difficulty) {
-        todo!()
-    }
-    /// `mining.set_version_mask`.
-    pub fn set_version_mask(_out: &mut Vec<u8>, _mask: u32) {
-        todo!()
-    }
-    /// `mining.notify`: the same bytes for every miner of a link, rendered twice per work.
-    pub fn notify(_work: &Work, _clean: bool) -> Box<[u8]> {
-        todo!()
+fn subscribe<'a>(params: &Params<'a>) -> Request<'a> {
+    Request::Subscribe {
+        agent: params.at(0).and_then(json::string),
+        session: params.at(1).and_then(json::string),
     }
 }
+
+/// An empty or numeric user is taken as it is: firmware with an empty form field still wants to mine.
+fn authorize<'a>(params: &Params<'a>) -> Result<Request<'a>, InvalidParams> {
+    let user = params.as_slice().first().ok_or(InvalidParams("no user"))?;
+    Ok(Request::Authorize {
+        user: json::scalar(user).ok_or(InvalidParams("user"))?,
+        password: params.at(1).and_then(json::scalar),
+    })
+}
+
+fn suggest_difficulty<'a>(params: &Params<'_>) -> Result<Request<'a>, InvalidParams> {
+    params
+        .at(0)
+        .and_then(difficulty)
+        .map(Request::SuggestDifficulty)
+        .ok_or(InvalidParams("difficulty"))
+}
+
+fn suggest_target<'a>(params: &Params<'_>) -> Result<Request<'a>, InvalidParams> {
+    params
+        .at(0)
+        .and_then(json::string)
+        .filter(|digits| digits.len() == 64 && hex::is_hex(digits.as_bytes()))
+        .and_then(|digits| Target::from_hex(digits.as_bytes()))
+        .map(Request::SuggestTarget)
+        .ok_or(InvalidParams("target"))
+}
+
+/// A number or a numeric string.
+fn difficulty(raw: &str) -> Option<Difficulty> {
+    json::number(raw).and_then(Difficulty::new)
+}
+
+/// BIP 310: `[[names], {"name.option": value}]`. The options may be missing.
+fn configure(params: &Params<'_>) -> Result<Configure, InvalidParams> {
+    let mut asked = Configure::default();
+    let names = params.at(0).ok_or(InvalidParams("no extensions"))?;
+    let is_array = json::each_element(names, |name| {
+        if let Some(name) = json::string(name) {
+            asked.ask(&name);
+        }
+    });
+    if !is_array {
+        return Err(InvalidParams("extensions"));
+    }
+    if let Some(options) = params.at(1) {
+        json::each_member(options, |name, value| asked.option(name, value));
+    }
+    Ok(asked)
+}
+
+impl Configure {
+    fn ask(&mut self, name: &str) {
+        match name {
+            "version-rolling" => {
+                self.version_rolling = Some(VersionRolling {
+                    mask: u32::MAX,
+                    min_bits: 0,
+                });
+            }
+            "minimum-difficulty" => self.minimum_difficulty = Some(None),
+            "subscribe-extranonce" => self.subscribe_extranonce = true,
+            "info" => self.info = true,
+            _ => self.ask_unknown(name),
+        }
+    }
+
+    fn ask_unknown(&mut self, name: &str) {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if self.unknown.len() < MAX_UNKNOWN_EXTENSIONS
+            && (1..=MAX_EXTENSION_NAME).contains(&name.len())
+            && name.bytes().all(good)
+            // It would be the same key twice, or one of ours answered twice.
+            && !self.unknown.iter().any(|known| known == name)
+            && name != "version-rolling.mask"
+        {
+            self.unknown.push(name.to_owned());
+        }
+    }
+
+    /// Options of what was not asked for are ignored.
+    fn option(&mut self, name: &str, value: &str) {
+        match name {
+            "version-rolling.mask" => {
+                if let Some(rolling) = &mut self.version_rolling {
+                    // Unreadable: no bit is safe to grant.
+                    rolling.mask = mask(value).unwrap_or(0);
+                }
+            }
+            "version-rolling.min-bit-count" => {
+                if let Some(rolling) = &mut self.version_rolling {
+                    rolling.min_bits = bit_count(value);
+                }
+            }
+            "minimum-difficulty.value" => {
+                if let Some(minimum) = &mut self.minimum_difficulty {
+                    *minimum = difficulty(value);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A number, also as text; SRI writes eight hex digits. Unreadable: 0, for it is only a wish.
+fn bit_count(raw: &str) -> u32 {
+    match json::string(raw) {
+        Some(digits) if digits.len() == 8 => hex::u32_exact(digits.as_bytes()).unwrap_or(0),
+        _ => u32::try_from(json::unsigned(raw).unwrap_or(0)).unwrap_or(u32::MAX),
+    }
+}
+
+/// A mask as hex digits (firmware also sends a `0x`), or as a number.
+fn mask(raw: &str) -> Option<u32> {
+    match json::string(raw) {
+        Some(digits) => hex::u32_short(digits.strip_prefix("0x").unwrap_or(&digits).as_bytes()),
+        None => raw.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,9 @@
-//! What both sides share: ids, the shape of a message, limits, error codes.
+//! What both sides share: ids, the shape of a message, limits, and text made safe to show.
+//!
+//! Nothing here parses a line. Invariant: what [`worker_label`] and [`printable`] return is plain ASCII of bounded length,
+//! whatever went in; no other text of a peer may reach a log, a label or a page.
+
+use super::hex;
 
 /// A request id as it is echoed: the verbatim text of a JSON scalar of at most 64 bytes, else `null`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,3 +28,178 @@ pub enum Malformed {
 
 /// Deepest nesting of a message.
 pub const MAX_DEPTH: usize = 8;
+/// Most bytes of a miner's line, without its terminator; the longest honest one (a configure) is below 512.
+pub const MAX_MINER_LINE: usize = 4096;
+/// Most bytes of a pool's line: a coinbase of 32 KiB as hex, 32 branches, and room.
+pub const MAX_POOL_LINE: usize = 128 * 1024;
+/// Most bytes of a worker's label.
+pub const MAX_LABEL: usize = 128;
+
+/// A worker's name for every sink: `[A-Za-z0-9._@+:/-]` kept, other bytes percent-encoded, at most [`MAX_LABEL`] bytes,
+/// cut between escapes; `-` for an empty one.
+pub fn worker_label(name: &str) -> String {
+    let mut label = String::with_capacity(name.len().min(MAX_LABEL));
+    for byte in name.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || b"._@+:/-".contains(&byte);
+        if label.len() + if plain { 1 } else { 3 } > MAX_LABEL {
+            break;
+        }
+        if plain {
+            label.push(char::from(byte));
+        } else {
+            label.push('%');
+            label.extend(hex::pair(byte).map(|digit| char::from(digit.to_ascii_uppercase())));
+        }
+    }
+    if label.is_empty() {
+        label.push('-');
+    }
+    label
+}
+
+/// A peer's words for a person: printable ASCII, `?` for every other character, at most `max` of them.
+pub fn printable(text: &str, max: usize) -> String {
+    text.chars()
+        .take(max)
+        .map(|c| {
+            if c == ' ' || c.is_ascii_graphic() {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect()
+}
+
+/// Appends a JSON string with its quotes. Only what JSON demands is escaped.
+pub(super) fn push_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..=0x1f => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&hex::pair(byte));
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Appends a decimal integer.
+pub(super) fn push_u64(out: &mut Vec<u8>, mut value: u64) {
+    // 20 digits hold u64::MAX.
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+/// Appends a decimal integer with its sign.
+pub(super) fn push_i32(out: &mut Vec<u8>, value: i32) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    push_u64(out, u64::from(value.unsigned_abs()));
+}
+
+/// Appends the shortest decimal that reads back equal; never an exponent (some firmware stops reading there), and no
+/// `.0` behind an integer.
+pub(super) fn push_f64(out: &mut Vec<u8>, value: f64) {
+    use std::io::Write;
+    // `Display` of f64 is exactly that form.
+    write!(out, "{value}").expect("a Vec takes every write");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_label_keeps_the_harmless_and_escapes_the_rest() {
+        for (name, label) in [
+            ("", "-"),
+            ("bc1q.rig-1_a@site+x:y/z", "bc1q.rig-1_a@site+x:y/z"),
+            ("a b", "a%20b"),
+            ("a\r\nSet: x", "a%0D%0ASet:%20x"),
+            ("<script>", "%3Cscript%3E"),
+            ("=cmd()", "%3Dcmd%28%29"),
+            ("100%", "100%25"),
+            ("\u{202e}x", "%E2%80%AEx"),
+            ("\0\"'", "%00%22%27"),
+        ] {
+            assert_eq!(worker_label(name), label);
+        }
+    }
+
+    #[test]
+    fn a_label_of_128_bytes_is_whole_and_a_longer_one_is_cut_between_escapes() {
+        assert_eq!(worker_label(&"a".repeat(128)), "a".repeat(128));
+        assert_eq!(worker_label(&"a".repeat(129)), "a".repeat(128));
+        assert_eq!(worker_label(&" ".repeat(1 << 20)), "%20".repeat(42));
+        let cut = format!("{} ", "a".repeat(126));
+        assert_eq!(worker_label(&cut), "a".repeat(126));
+    }
+
+    #[test]
+    fn words_of_a_pool_are_cut_and_cleaned() {
+        assert_eq!(
+            printable("low diff\x1b[31m\u{202e}\n", 80),
+            "low diff?[31m??"
+        );
+        assert_eq!(printable("abc", 3), "abc");
+        assert_eq!(printable("abcd", 3), "abc");
+    }
+
+    #[test]
+    fn difficulties_read_as_firmware_likes_them() {
+        for (value, text) in [
+            (1.0, "1"),
+            (1024.0, "1024"),
+            (0.000_976_562_5, "0.0009765625"),
+            (0.5, "0.5"),
+            (1.0 / 4_294_967_296.0, "0.00000000023283064365386963"),
+            (549_755_813_888.0, "549755813888"),
+        ] {
+            let mut out = Vec::new();
+            push_f64(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_label_is_always_safe(name in any::<String>()) {
+            let label = worker_label(&name);
+            prop_assert!((1..=MAX_LABEL).contains(&label.len()));
+            prop_assert!(label.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+:/-%".contains(&b)));
+        }
+
+        #[test]
+        fn strings_and_numbers_read_back(text: String, unsigned: u64, signed: i32, exponent in -32_i32..=63, mantissa in 1.0_f64..2.0) {
+            let mut out = Vec::new();
+            push_string(&mut out, &text);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            out.clear();
+            push_u64(&mut out, unsigned);
+            prop_assert_eq!(serde_json::from_slice::<u64>(&out).unwrap(), unsigned);
+            out.clear();
+            push_i32(&mut out, signed);
+            prop_assert_eq!(serde_json::from_slice::<i32>(&out).unwrap(), signed);
+            out.clear();
+            let value = mantissa * f64::powi(2.0, exponent);
+            push_f64(&mut out, value);
+            prop_assert!(out.iter().all(|b| b.is_ascii_digit() || *b == b'.'));
+            prop_assert_eq!(std::str::from_utf8(&out).unwrap().parse::<f64>().unwrap(), value);
+        }
+    }
+}

@@ -1,7 +1,26 @@
 //! Between us and a pool: its messages parsed, ours written.
+//!
+//! Flattens the dialects of pools; decides nothing. Invariant: what comes out is decoded, within limits and owned by no
+//! pool's spelling any more (STRATUM.md section 2: nothing a pool sends reaches a miner or a log verbatim).
 
-use super::message::Malformed;
+mod notify;
+mod refusal;
+pub mod request;
+mod results;
+
+use super::hex;
+use super::json::{self, Envelope};
+use super::message::{Malformed, printable};
 use crate::work::Difficulty;
+
+pub use results::{configure_result, subscribe_result};
+
+/// Longest message to show, in characters.
+const MAX_SHOWN: usize = 200;
+/// Longest host that `client.reconnect` may name (RFC 1035).
+const MAX_HOST: usize = 253;
+/// Longest wait before a reconnect that we take from a pool; a longer one is an outage, not a reconnect.
+const MAX_WAIT_S: u64 = 3600;
 
 /// Most bytes of extranonce1 that we take.
 pub const MAX_EXTRANONCE1: usize = 32;
@@ -119,66 +138,88 @@ pub struct Notify {
 }
 
 /// Parses a line of a pool.
-pub fn parse(_line: &[u8]) -> Result<Message<'_>, Malformed> {
-    todo!()
-}
-/// Reads the result of `mining.subscribe` (anything whose 2nd and 3rd entries are extranonce1 and size).
-pub fn subscribe_result(_raw: &str) -> Option<Extranonce> {
-    todo!()
-}
-/// Reads the result of `mining.configure`: the version mask granted, `None` if version rolling was not.
-pub fn configure_result(_raw: &str) -> Option<u32> {
-    todo!()
+///
+/// # Errors
+/// [`Malformed`] if it is no message at all. Known messages with bad parameters say so in their own variant.
+pub fn parse(line: &[u8]) -> Result<Message<'_>, Malformed> {
+    let envelope = Envelope::read(line)?;
+    let answers =
+        envelope.result.is_some() || envelope.error.is_some() || envelope.reject_reason.is_some();
+    let message = match envelope.method() {
+        Some(method) => told(&method, &envelope),
+        None if answers => Message::Unknown,
+        None => return Err(Malformed::NoMethod),
+    };
+    // A response may repeat the method it answers.
+    if message == Message::Unknown && answers {
+        return Ok(Message::Response {
+            id: envelope.id.and_then(json::unsigned),
+            outcome: outcome(&envelope),
+        });
+    }
+    Ok(message)
 }
 
-/// Our requests, appended to `out`, each ends with `\n`.
-pub mod request {
-    use super::*;
-    /// `mining.configure` asking for version rolling under `mask`.
-    pub fn configure(_out: &mut Vec<u8>, _id: u64, _mask: u32) {
-        todo!()
-    }
-    /// `mining.subscribe`.
-    pub fn subscribe(_out: &mut Vec<u8>, _id: u64, _agent: &str) {
-        todo!()
-    }
-    /// `mining.authorize`; JSON-escaped.
-    pub fn authorize(_out: &mut Vec<u8>, _id: u64, _user: &str, _password: &str) {
-        todo!()
-    }
-    /// `mining.extranonce.subscribe`.
-    pub fn extranonce_subscribe(_out: &mut Vec<u8>, _id: u64) {
-        todo!()
-    }
-    /// `mining.suggest_difficulty`.
-    pub fn suggest_difficulty(_out: &mut Vec<u8>, _id: u64, _difficulty: Difficulty) {
-        todo!()
-    }
-    /// A share: `en2` is pad + lane + the miner's bytes; bits given only if a mask was granted.
-    pub struct Submit<'a> {
-        /// The name the pool credits.
-        pub user: &'a str,
-        /// The pool's job id.
-        pub job: &'a str,
-        /// The pool's whole extranonce2.
-        pub en2: &'a [u8],
-        /// Block time.
-        pub ntime: u32,
-        /// Nonce.
-        pub nonce: u32,
-        /// `version & mask`, if rolling.
-        pub version_bits: Option<u32>,
-    }
-    /// `mining.submit`.
-    pub fn submit(_out: &mut Vec<u8>, _id: u64, _share: &Submit<'_>) {
-        todo!()
-    }
-    /// The answer to `client.get_version`.
-    pub fn version(_out: &mut Vec<u8>, _id: super::super::message::Id<'_>, _agent: &str) {
-        todo!()
-    }
-    /// The answer to a pool's ping.
-    pub fn pong(_out: &mut Vec<u8>, _id: super::super::message::Id<'_>) {
-        todo!()
+/// What a pool says or asks unasked.
+fn told<'a>(method: &str, envelope: &Envelope<'a>) -> Message<'a> {
+    let params = &envelope.params;
+    match method {
+        "mining.notify" => match notify::read(params) {
+            Ok(notify) => Message::Notify(Box::new(notify)),
+            Err(why) => Message::BadNotify(why),
+        },
+        "mining.set_difficulty" => {
+            let value = params.at(0).and_then(json::number);
+            Message::SetDifficulty(value.and_then(Difficulty::new))
+        }
+        "mining.set_extranonce" => Message::SetExtranonce(
+            params
+                .at(0)
+                .zip(params.at(1))
+                .and_then(|(extranonce1, size)| results::extranonce(extranonce1, size)),
+        ),
+        "mining.set_version_mask" => Message::SetVersionMask(params.at(0).and_then(results::mask)),
+        "client.reconnect" | "mining.reconnect" => Message::Reconnect {
+            host: params
+                .at(0)
+                .and_then(json::string)
+                .and_then(|host| (!host.is_empty()).then(|| printable(&host, MAX_HOST))),
+            port: params
+                .at(1)
+                .and_then(json::unsigned)
+                .and_then(|port| u16::try_from(port).ok())
+                .filter(|port| *port != 0),
+            wait_s: params
+                .at(2)
+                .and_then(json::unsigned)
+                .unwrap_or(0)
+                .min(MAX_WAIT_S),
+        },
+        "client.show_message" | "mining.show_message" => {
+            let text = params.at(0).and_then(json::scalar).unwrap_or_default();
+            Message::ShowMessage(printable(&text, MAX_SHOWN))
+        }
+        "client.get_version" | "mining.get_version" => match envelope.id() {
+            Some(id) => Message::GetVersion { id },
+            None => Message::Unknown,
+        },
+        "mining.ping" | "client.ping" | "ping" => Message::Ping { id: envelope.id() },
+        _ => Message::Unknown,
     }
 }
+
+fn outcome<'a>(envelope: &Envelope<'a>) -> Outcome<'a> {
+    if let Some(error) = envelope.error.filter(|error| !refusal::says_nothing(error)) {
+        return Outcome::Refused(refusal::of_error(error));
+    }
+    match envelope.result {
+        Some(result) if !matches!(result, "null" | "false") => Outcome::Ok(result),
+        _ => {
+            let reason = envelope.reject_reason.and_then(json::string);
+            Outcome::Refused(refusal::of_words(&reason.unwrap_or_default()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! Replays every committed corpus file through the check that its fuzz target runs: a crash once found stays found.
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../fuzz/checks/v1.rs"]
+mod v1;
+
+#[test]
+fn lines_hold_for_the_whole_corpus() {
+    replay("v1_line", v1::v1_line);
+}
+
+#[test]
+fn messages_hold_for_the_whole_corpus() {
+    replay("v1_message", v1::v1_message);
+}
+
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let mut files = 0;
+    for entry in fs::read_dir(&folder).expect("the corpus is committed") {
+        let path = entry.expect("a readable folder").path();
+        // Shown only if the check panics.
+        println!("{}", path.display());
+        check(&fs::read(&path).expect("a readable file"));
+        files += 1;
+    }
+    assert!(files > 0, "{target} has no corpus");
+}
