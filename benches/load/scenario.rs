@@ -26,7 +26,7 @@ const PACED_RATE: f64 = 2_000.0;
 /// How long a server may take to start and to have work.
 const START: Duration = Duration::from_secs(20);
 /// After a burst, before the next reading.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_millis(300);
 const NOTIFIES: usize = 3;
 
 /// How large a pass is.
@@ -191,8 +191,11 @@ fn shares(
     let before = usage::cpu(server.pid())?;
     let tally = checked(generator.ask(command)?)?;
     let cpu = usage::cpu(server.pid())? - before;
-    for key in ["low", "errors", "lost"] {
+    for key in ["low", "errors"] {
         figures.insert(key, number(&tally, key)?);
+    }
+    if number(&tally, "lost")? > 0.0 {
+        return Err(format!("the server closed connections: {tally}").into());
     }
     if let Some(error) = tally["first_error"].as_str() {
         eprintln!("first error answer: {error}");
