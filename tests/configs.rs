@@ -91,336 +91,19 @@ fn every_default_in_the_list_is_what_is_used_without_it() {
     }
 }
 
+/// `configs/bad.txt`: cases between `---`; POOL stands for a valid pool of three lines, `> ` begins each error expected.
 #[test]
 fn every_mistake_is_shown_where_it_is_made() {
-    for (text, lines) in BAD {
-        let found = errors_of(text);
-        assert_eq!(found, *lines, "\n{text}");
+    let cases: Vec<&str> = include_str!("configs/bad.txt").split("---\n").collect();
+    for case in &cases {
+        let (shown, text): (Vec<&str>, Vec<&str>) =
+            case.lines().partition(|line| line.starts_with("> "));
+        let text: String = text.iter().map(|line| format!("{line}\n")).collect();
+        let shown: Vec<&str> = shown.iter().map(|line| &line[2..]).collect();
+        assert_eq!(errors_of(&text.replace("POOL\n", "P")), shown, "\n{text}");
     }
-    assert!(BAD.len() >= 40);
+    assert!(cases.len() >= 60);
 }
-
-/// Bad configurations; `P` stands for a valid pool of three lines.
-const BAD: &[(&str, &[&str])] = &[
-    (
-        "",
-        &["pool: there is no pool to mine for; add [[pool]] with `url` and `user`"],
-    ),
-    (
-        "P[[pool]]\nname = 3\nurl = \"127.0.0.1:4\"\nuser = \"b\"\n",
-        &["5:8 pool.127.0.0.1-2.name: found 3, want a string in quotes"],
-    ),
-    ("Puser = \"b\"\n", &["4:1 not TOML: duplicate key"]),
-    (
-        "P[zebra]\nx = 1\n",
-        &[
-            "4:2 zebra: unknown key; sections are listen, pool, lanes, version_rolling, failover, refresh, limits, api, log, run, lab",
-        ],
-    ),
-    (
-        "Ppool = 1\n",
-        &[
-            "4:1 pool.127.0.0.1.pool: unknown key; known are name, url, user, password, identity, tier, share, ca, reconnect_hosts, shares_per_second, version_rolling",
-        ],
-    ),
-    (
-        "user = \"a\"\n",
-        &[
-            "1:1 user: unknown key; `user` belongs under [[pool]]",
-            "pool: there is no pool to mine for; add [[pool]] with `url` and `user`",
-        ],
-    ),
-    (
-        "P[logs]\nfilter = \"info\"\n",
-        &["4:2 logs: unknown key; did you mean `log`?"],
-    ),
-    (
-        "Playout = \"4+4\"\n",
-        &["4:1 pool.127.0.0.1.layout: unknown key; `layout` belongs under [lanes]"],
-    ),
-    (
-        "[pool]\nurl = \"127.0.0.1:3333\"\nuser = \"a\"\n",
-        &[
-            "1:1 pool: there can be several of these; write [[pool]]",
-            "pool: there is no pool to mine for; add [[pool]] with `url` and `user`",
-        ],
-    ),
-    (
-        "[[pool]]\nuser = \"a\"\n",
-        &["1:1 pool.pool-1.url: missing; want stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT"],
-    ),
-    (
-        "[[pool]]\nurl = \"127.0.0.1:3333\"\n",
-        &["1:1 pool.127.0.0.1.user: missing; want the pool's user, such as \"account.{worker}\""],
-    ),
-    (
-        "[[pool]]\nurl = \"stratum2+tcp://h:1\"\nuser = \"a\"\n",
-        &[
-            "2:7 pool.pool-1.url: found \"stratum2+tcp://h:1\", want stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT; this version speaks Stratum V1 to pools",
-        ],
-    ),
-    (
-        "[[pool]]\nurl = \"http://h:1\"\nuser = \"a\"\n",
-        &[
-            "2:7 pool.pool-1.url: found \"http://h:1\", want stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT",
-        ],
-    ),
-    (
-        "[[pool]]\nurl = \"stratum+tcp://h\"\nuser = \"a\"\n",
-        &[
-            "2:7 pool.pool-1.url: found \"stratum+tcp://h\", want stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT; the port is missing",
-        ],
-    ),
-    (
-        "[[pool]]\nurl = \"u:p@h:1\"\nuser = \"a\"\n",
-        &[
-            "2:7 pool.pool-1.url: found \"***@h:1\", want stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT; the user goes under `user`, the password under `password`",
-        ],
-    ),
-    (
-        "[[pool]]\nurl = \"127.0.0.1:1\"\nuser = \"\"\n",
-        &["3:8 pool.127.0.0.1.user: found \"\", want 1 to 256 bytes without control characters"],
-    ),
-    (
-        "[[pool]]\nurl = \"127.0.0.1:1\"\nuser = \"a.{wroker}\"\n",
-        &[
-            "3:8 pool.127.0.0.1.user: found \"a.{wroker}\", want a name with at most one {worker} and no other braces",
-        ],
-    ),
-    (
-        "Pidentity = \"worker\"\n",
-        &["4:12 pool.127.0.0.1.identity: \"worker\" needs {worker} in `user`"],
-    ),
-    (
-        "[[pool]]\nurl = \"127.0.0.1:1\"\nuser = \"a.{worker}\"\nidentity = \"account\"\n",
-        &[
-            "4:12 pool.127.0.0.1.identity: \"account\" sends every share under one name, but `user` contains {worker}",
-        ],
-    ),
-    (
-        "Pidentity = \"both\"\n",
-        &["4:12 pool.127.0.0.1.identity: found \"both\", want \"account\" or \"worker\""],
-    ),
-    (
-        "Ptier = 256\n",
-        &["4:8 pool.127.0.0.1.tier: found 256, want a whole number from 0 to 255"],
-    ),
-    (
-        "Ptier = -1\n",
-        &["4:8 pool.127.0.0.1.tier: found -1, want a whole number from 0 to 255"],
-    ),
-    (
-        "Pshare = 0\n",
-        &["4:9 pool.127.0.0.1.share: found 0, want a number from 0.001 to 1000000"],
-    ),
-    (
-        "Pca = \"ca.pem\"\n",
-        &["4:6 pool.127.0.0.1.ca: a certificate authority needs a stratum+ssl:// url"],
-    ),
-    (
-        "Preconnect_hosts = \"h\"\n",
-        &["4:19 pool.127.0.0.1.reconnect_hosts: found \"h\", want a list of strings"],
-    ),
-    (
-        "Preconnect_hosts = [\"https://h\"]\n",
-        &[
-            "4:19 pool.127.0.0.1.reconnect_hosts: found a list, want host names, or *.suffix; \"https://h\" is neither",
-        ],
-    ),
-    (
-        "Pshares_per_second = \"fast\"\n",
-        &[
-            "4:21 pool.127.0.0.1.shares_per_second: found \"fast\", want a number from 0.001 to 1000",
-        ],
-    ),
-    (
-        "Ppassword = { env = \"NOT_SET\" }\n",
-        &["4:12 pool.127.0.0.1.password: found a table, want the variable NOT_SET to be set"],
-    ),
-    (
-        "Ppassword = { vault = \"x\" }\n",
-        &[
-            "4:12 pool.127.0.0.1.password: found a table, want a string, { env = \"NAME\" } or { file = \"PATH\" }",
-        ],
-    ),
-    (
-        "P[[pool]]\nname = \"A\"\nurl = \"127.0.0.1:4\"\nuser = \"b\"\n[[pool]]\nname = \"a\"\nurl = \"127.0.0.1:4\"\nuser = \"c\"\n",
-        &["9:8 pool.a.name: the pool of line 4 already has this name"],
-    ),
-    (
-        "P[[pool]]\nname = \"a b\"\nurl = \"127.0.0.1:4\"\nuser = \"b\"\n",
-        &[
-            "5:8 pool.127.0.0.1-2.name: found \"a b\", want 1 to 64 letters, digits, or any of . - _ :",
-        ],
-    ),
-    (
-        "P[[listen]]\naddress = \"0.0.0.0:99999\"\n",
-        &[
-            "5:11 listen.main.address: found \"0.0.0.0:99999\", want IP:PORT with a port from 1 to 65535",
-        ],
-    ),
-    (
-        "P[[listen]]\naddress = 3333\n",
-        &["5:11 listen.main.address: found 3333, want a string in quotes"],
-    ),
-    (
-        "P[[listen]]\naddress = \"0.0.0.0:0\"\n",
-        &[
-            "5:11 listen.main.address: found \"0.0.0.0:0\", want IP:PORT with a port from 1 to 65535",
-        ],
-    ),
-    (
-        "P[[listen]]\n[[listen]]\n",
-        &["5:1 listen.listen-2.address: 0.0.0.0:3333 clashes with listener main on 0.0.0.0:3333"],
-    ),
-    (
-        "P[[listen]]\n[[listen]]\naddress = \"127.0.0.1:3333\"\n",
-        &[
-            "6:11 listen.listen-2.address: 127.0.0.1:3333 clashes with listener main on 0.0.0.0:3333",
-        ],
-    ),
-    (
-        "P[[listen]]\npools = []\n",
-        &["5:9 listen.main.pools: an empty list: this listener would have no work"],
-    ),
-    (
-        "P[[listen]]\npools = [\"127.0.0.2\", \"other\"]\n",
-        &[
-            "5:9 listen.main.pools: there is no pool \"127.0.0.2\"; did you mean \"127.0.0.1\"?",
-            "5:9 listen.main.pools: there is no pool \"other\"; known are 127.0.0.1",
-        ],
-    ),
-    (
-        "P[[listen]]\ntls = { certificate = \"a.pem\" }\n",
-        &["5:7 listen.main.tls.key: missing; want a PEM file with the private key"],
-    ),
-    (
-        "P[[listen]]\ntls = true\n",
-        &["5:7 listen.main.tls: found true, want a table"],
-    ),
-    (
-        "P[[listen]]\ndifficulty = { min = 8, max = 4 }\n",
-        &["5:22 listen.main.difficulty.min: min 8 is above max 4"],
-    ),
-    (
-        "P[[listen]]\ndifficulty = { start = 2, min = 8 }\n",
-        &["5:24 listen.main.difficulty.start: start 2 is outside 8 to 281474976710656"],
-    ),
-    (
-        "P[[listen]]\ndifficulty = { fixed = 8, min = 4 }\n",
-        &["5:33 listen.main.difficulty.min: a fixed difficulty has no start, min or max"],
-    ),
-    (
-        "P[[listen]]\ndifficulty = { start = nan }\n",
-        &["5:24 listen.main.difficulty.start: found NaN, want a difficulty from 2^-32 to 2^63"],
-    ),
-    (
-        "P[[listen]]\nshares_per_minute = 100\nceiling_per_minute = 50\n",
-        &["6:22 listen.main.ceiling_per_minute: the ceiling 50 is below shares_per_minute 100"],
-    ),
-    (
-        "P[[listen]]\nceiling_per_minute = 1200\n[limits]\nsubmits_per_second = 10\n",
-        &[
-            "5:22 listen.main.ceiling_per_minute: limits.submits_per_second lets only 600 a minute pass",
-        ],
-    ),
-    (
-        "P[failover]\ndwell = 60\n",
-        &["5:9 failover.dwell: found 60, want a duration from 60s to 1d; write the unit: \"60s\""],
-    ),
-    (
-        "P[failover]\ndwell = \"5s\"\n",
-        &[
-            "5:9 failover.dwell: found \"5s\", want a duration from 60s to 1d; lab.allow_short_times permits less, for tests",
-        ],
-    ),
-    (
-        "P[failover]\nfailback_after = \"1 fortnight\"\n",
-        &["5:18 failover.failback_after: found \"1 fortnight\", want a duration from 10s to 1d"],
-    ),
-    (
-        "P[refresh]\nevery = \"10m\"\n",
-        &["5:9 refresh.every: found \"10m\", want a duration from 5s to 30s"],
-    ),
-    (
-        "P[lanes]\nlayout = \"8+8\"\n",
-        &[
-            "5:10 lanes.layout: found \"8+8\", want \"auto\", \"4+4\", \"3+4\", \"2+4\", \"3+2\" or \"2+2\"",
-        ],
-    ),
-    (
-        "P[lanes]\nlayout = \"2+2\"\n[limits]\nconnections = 100000\n",
-        &["5:10 lanes.layout: 65536 lanes are too few for limits.connections 100000"],
-    ),
-    (
-        "P[version_rolling]\nmask = \"ffffffff\"\n",
-        &[
-            "5:8 version_rolling.mask: found \"ffffffff\", want up to 8 hex digits within 1fffffe0 (BIP 323)",
-        ],
-    ),
-    (
-        "P[version_rolling]\nmask = 0x1fffe000\n",
-        &["5:8 version_rolling.mask: found 536862720, want a string in quotes"],
-    ),
-    (
-        "P[limits]\nconnections = 0\n",
-        &["5:15 limits.connections: found 0, want a whole number from 1 to 1000000"],
-    ),
-    (
-        "P[limits]\nconnections = 99999999999999999999\n",
-        &[
-            "5:15 limits.connections: found 99999999999999999999, want a whole number from 1 to 1000000",
-        ],
-    ),
-    (
-        "P[limits]\nsubmit_burst = 0.5\n",
-        &["5:16 limits.submit_burst: found 0.5, want a number from 1 to 100000"],
-    ),
-    (
-        "P[api]\nlisten = \"0.0.0.0:3380\"\n",
-        &[
-            "5:10 api.listen: 0.0.0.0:3380 can be reached from outside, and the API has no credentials yet; use 127.0.0.1",
-        ],
-    ),
-    (
-        "P[api]\nlisten = \"127.0.0.1:3333\"\n",
-        &["5:10 api.listen: the API on 127.0.0.1:3333 clashes with a listener on 0.0.0.0:3333"],
-    ),
-    (
-        "P[log]\nfilter = \"info,==\"\n",
-        &[
-            "5:10 log.filter: found \"info,==\", want a filter such as \"info\" or \"info,sluice=debug\"",
-        ],
-    ),
-    (
-        "P[log]\nformat = \"xml\"\n",
-        &["5:10 log.format: found \"xml\", want \"text\" or \"json\""],
-    ),
-    (
-        "P[run]\ngrace = \"2h\"\n",
-        &["5:9 run.grace: found \"2h\", want a duration from 1s to 10m"],
-    ),
-    (
-        "P[run]\nshards = 1.5\n",
-        &["5:10 run.shards: found 1.5, want a whole number from 0 to 256"],
-    ),
-    (
-        "P[lab]\nallow_short_times = 1979-05-27\n",
-        &["5:21 lab.allow_short_times: found a date, want true or false"],
-    ),
-    (
-        "P[log]\nfilter = \n",
-        &["5:10 not TOML: string values must be quoted, expected literal string"],
-    ),
-    (
-        "P[log\n[run]\nshards == 1\n",
-        &[
-            "4:5 not TOML: unclosed table, expected `]`",
-            "6:9 not TOML: extra `=`, expected nothing",
-            "6:11 not TOML: unexpected key or value, expected newline, `#`",
-        ],
-    ),
-];
 
 #[test]
 fn all_mistakes_are_shown_at_once_and_counted() {
@@ -648,6 +331,84 @@ fn limits_hold_on_both_sides() {
         assert_eq!(errors_of(&format!("P{section}\n{bad}\n")).len(), 1, "{bad}");
     }
 }
+
+#[test]
+fn sixty_four_pools_are_taken_and_one_more_is_not() {
+    assert_eq!(errors_of(&POOL.repeat(64)), [""; 0]);
+    assert_eq!(
+        errors_of(&POOL.repeat(65)),
+        ["193:1 pool: at most 64 are allowed"]
+    );
+    assert_eq!(errors_of(&"[[pool]]\n".repeat(100_000)).len(), 1 + 2 * 65);
+}
+
+#[test]
+fn a_file_of_one_mebibyte_is_read_and_a_longer_one_is_not() {
+    let padding = |bytes: usize| format!("{POOL}#{}", "x".repeat(bytes - POOL.len() - 1));
+    assert_eq!(errors_of(&padding(1 << 20)), [""; 0]);
+    assert_eq!(
+        errors_of(&padding((1 << 20) + 1)),
+        ["the file is longer than 1 MiB"]
+    );
+}
+
+#[test]
+fn nesting_without_end_is_a_finding_and_not_the_end() {
+    for open in ["[", "{a=", "{a=["] {
+        assert!(!errors_of(&format!("x = {}", open.repeat(200_000))).is_empty());
+    }
+    assert!(!errors_of(&format!("{} = 1", ["a"; 100_000].join("."))).is_empty());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_reading_panic(pieces in proptest::collection::vec(0..PIECES.len(), 0..40)) {
+        let text: String = pieces.into_iter().map(|at| PIECES[at]).collect();
+        let (config, findings) = Config::from_vars("x", &text, &[]);
+        proptest::prop_assert_eq!(config.is_none(), findings.has_errors());
+    }
+}
+
+/// What random files are made of.
+const PIECES: &[&str] = &[
+    "[[pool]]\n",
+    "[[listen]]\n",
+    "[listen.difficulty]\n",
+    "[lanes]\n",
+    "[run]\n",
+    "[pool]\n",
+    "[[log]]\n",
+    "url = ",
+    "user = ",
+    "name = ",
+    "min = ",
+    "max = ",
+    "start = ",
+    "first = ",
+    "tls = ",
+    "pools = ",
+    "password = ",
+    "\"h:1\"\n",
+    "\"a.{worker}\"\n",
+    "\"\"\n",
+    "1\n",
+    "-1\n",
+    "1e308\n",
+    "nan\n",
+    "inf\n",
+    "true\n",
+    "{ env = \"X\" }\n",
+    "[]\n",
+    "[1, \"h:1\"]\n",
+    "{}\n",
+    "\n",
+    "\u{e9}",
+    "\0",
+    "=",
+    "\"",
+    "0x",
+    "1979-05-27\n",
+];
 
 fn load(name: &str, text: &str) -> Config {
     Config::from_toml(name, text, &|_| None).unwrap_or_else(|findings| panic!("{findings}"))

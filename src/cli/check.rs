@@ -41,7 +41,7 @@ pub fn main(args: &Args) -> ExitCode {
         if around.has_errors() {
             code = ExitCode::from(exit::ENVIRONMENT);
         }
-        findings.append(around);
+        findings.append(around.in_file(&args.file.display().to_string()));
     }
     print(&findings, args.json);
     code

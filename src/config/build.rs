@@ -37,6 +37,7 @@ pub(super) fn config(
     world: &World<'_>,
     findings: &mut Findings,
 ) -> Option<Config> {
+    document.check_counts(findings);
     document.check_names(findings);
     document.check_keys(findings);
     let lab = document

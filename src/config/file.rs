@@ -8,6 +8,10 @@ use super::keys::{self, Kind};
 use super::tree::{Entry, Node, Place, Table, Value};
 use super::units::{self, Want};
 
+/// Most listeners, and most pools. A listener is a socket on every shard; a pool costs a connection, and its work is
+/// rendered whether it is mined or not. One more is kept, so that its place can be shown.
+const MOST_NAMED: usize = 64;
+
 /// A file, cut into its sections.
 #[derive(Debug)]
 pub(super) struct Document {
@@ -54,6 +58,16 @@ impl Document {
                 }
             }),
             rest: root,
+        }
+    }
+
+    /// Reports the first that is too many.
+    pub(super) fn check_counts(&self, findings: &mut Findings) {
+        for (section, all) in [("listen", &self.listen), ("pool", &self.pool)] {
+            if let Some(over) = all.get(MOST_NAMED) {
+                let message = format!("at most {MOST_NAMED} are allowed");
+                findings.push(Finding::said(Severity::Error, section, message).at(&over.place));
+            }
         }
     }
 
@@ -137,6 +151,7 @@ fn entries(node: Option<Node>, section: &str, findings: &mut Findings) -> Vec<(T
             ),
         }
     }
+    tables.truncate(MOST_NAMED + 1);
     tables
 }
 

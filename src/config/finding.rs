@@ -139,6 +139,14 @@ impl Findings {
         self.0.extend(other.0);
     }
 
+    /// The same, in this file where nothing else is named.
+    pub fn in_file(mut self, file: &str) -> Self {
+        for finding in self.0.iter_mut().filter(|f| f.file.is_empty()) {
+            file.clone_into(&mut finding.file);
+        }
+        self
+    }
+
     /// How many there are of this severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.iter().filter(|f| f.severity == severity).count()

@@ -12,8 +12,6 @@ use crate::work::{Difficulty, LinkId, vardiff};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Most listeners: each is a socket on every shard.
-pub(super) const MOST: usize = 64;
 /// Most shares a minute that can be aimed at: the default submit bucket passes 20 a second for ever.
 const MOST_PER_MINUTE: f64 = 1200.0;
 
@@ -24,15 +22,6 @@ pub(super) fn read(
     world: &World<'_>,
     findings: &mut Findings,
 ) -> Option<Vec<(Listener, Vec<LinkId>)>> {
-    if document.listen.len() > MOST {
-        let place = &document.listen[MOST].place;
-        let message = format!(
-            "there are {}, at most {MOST} are allowed",
-            document.listen.len()
-        );
-        findings.push(Finding::said(Severity::Error, "listen", message).at(place));
-        return None;
-    }
     let listeners: Vec<_> = (0..)
         .zip(&document.listen)
         .map(|(id, named)| {

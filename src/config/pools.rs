@@ -11,8 +11,6 @@ use super::{Shared, secret};
 use crate::proxy::{link, link::Identity, router};
 use crate::work::LinkId;
 
-/// Most pools: each costs a connection, and its work is rendered for miners whether they mine it or not.
-pub(super) const MOST: usize = 64;
 /// Longest user template, in bytes: with a worker's 128 the authorize stays far below any pool's line limit.
 const MAX_USER: usize = 256;
 
@@ -27,15 +25,6 @@ pub(super) fn read(
         let finding = Finding::said(Severity::Error, "pool", "there is no pool to mine for")
             .hint("add [[pool]] with `url` and `user`");
         findings.push(finding.at(&document.place));
-    }
-    if document.pool.len() > MOST {
-        let message = format!(
-            "there are {}, at most {MOST} are allowed",
-            document.pool.len()
-        );
-        findings
-            .push(Finding::said(Severity::Error, "pool", message).at(&document.pool[MOST].place));
-        return None;
     }
     let sections = document.pool.iter().map(|named| Section::of("pool", named));
     let pools: Vec<_> = (0..)

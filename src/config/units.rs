@@ -176,7 +176,7 @@ pub(super) fn show(duration: Duration) -> String {
         (1_000, "s"),
     ]
     .into_iter()
-    .find(|(unit, name)| ms >= *unit && ms % unit == 0 && !(*name == "m" && ms < 120_000))
+    .find(|(unit, name)| ms >= *unit && ms.is_multiple_of(*unit) && !(*name == "m" && ms < 120_000))
     .map_or_else(
         || format!("{ms}ms"),
         |(unit, name)| format!("{}{name}", ms / unit),

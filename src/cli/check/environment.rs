@@ -117,3 +117,73 @@ pub(super) fn certificates(
     error(key, message, findings);
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(listen: &str) -> Config {
+        let text = format!(
+            "[[listen]]\naddress = \"127.0.0.1:0\"\n{listen}\n[limits]\nconnections = 1\n[api]\nenabled = false\n\
+             [[pool]]\nurl = \"127.0.0.1:1\"\nuser = \"a\"\n"
+        );
+        Config::from_toml("x", &text, &|_| None).expect("valid")
+    }
+
+    fn lines(config: &Config) -> Vec<String> {
+        check(config).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_machine_that_has_all_it_takes_is_silent() {
+        assert_eq!(lines(&config("")), [""; 0]);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_found() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = taken.local_addr().expect("bound");
+        let mut config = config("");
+        config.listeners[0].address = address;
+        let lines = lines(&config);
+        assert_eq!(lines.len(), 1);
+        let start = format!("listen.main.address: cannot listen on {address}: ");
+        assert!(lines[0].starts_with(&start), "{lines:?}");
+    }
+
+    #[test]
+    fn more_miners_than_descriptors_are_found() {
+        let mut config = config("");
+        config.limits.connections = usize::MAX / 2;
+        let limited = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        assert_eq!(lines(&config).len(), usize::from(limited.is_some()));
+    }
+
+    #[test]
+    fn certificate_and_key_must_be_there_and_belong_together() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let one = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+        let two = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+        let certificate = write("a.crt", &one.cert.pem());
+        let key = write("a.key", &one.signing_key.serialize_pem());
+        let other = write("b.key", &two.signing_key.serialize_pem());
+        let mut config = config("");
+        let mut with = |certificate: &Path, key: &Path| {
+            config.listeners[0].tls = Some((certificate.to_owned(), key.to_owned()));
+            lines(&config)
+        };
+        assert_eq!(with(&certificate, &key), [""; 0]);
+        let mismatch = with(&certificate, &other);
+        assert!(mismatch[0].starts_with("listen.main.tls.key: certificate and key cannot be used"));
+        let swapped = with(&key, &certificate);
+        assert!(swapped[0].starts_with("listen.main.tls.certificate: no certificate from"));
+        assert!(swapped[1].starts_with("listen.main.tls.key: no private key from"));
+        let missing = with(&folder.path().join("none"), &key);
+        assert_eq!(missing.len(), 1, "{missing:?}");
+    }
+}

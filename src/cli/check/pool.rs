@@ -235,3 +235,107 @@ fn hear(line: &[u8], told: &mut Told) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::net::{SocketAddr, TcpListener};
+
+    fn pool(url: &str, more: &str) -> Pool {
+        let text = format!("[[pool]]\nurl = \"{url}\"\nuser = \"a.{{worker}}\"\n{more}\n");
+        let config = Config::from_toml("x", &text, &|_| None).expect("valid");
+        config.pools.into_iter().next().expect("one")
+    }
+
+    fn lines(findings: &Findings) -> Vec<String> {
+        findings.iter().map(ToString::to_string).collect()
+    }
+
+    /// Serves one connection in a thread.
+    fn serve(serve: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        std::thread::spawn(move || serve(listener.accept().expect("a connection").0));
+        address
+    }
+
+    /// Says everything that a pool says, whatever it was asked.
+    fn talk(mut socket: impl Read + Write, authorized: &str) {
+        let mut some = [0; 64];
+        let _ = socket.read(&mut some);
+        let zeros = "00".repeat(32);
+        let lines = format!(
+            "{{\"id\":1,\"result\":{{\"version-rolling\":true,\"version-rolling.mask\":\"1fffe000\"}},\"error\":null}}\n\
+             {{\"id\":2,\"result\":[[],\"aabbccdd\",8],\"error\":null}}\n\
+             {{\"id\":3,{authorized}}}\n\
+             {{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[1024]}}\n\
+             {{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"1\",\"{zeros}\",\"00\",\"00\",[],\"20000000\",\"1d00ffff\",\"65000000\",true]}}\n"
+        );
+        let _ = socket.write_all(lines.as_bytes());
+        // Until the client goes.
+        while socket.read(&mut some).is_ok_and(|read| read > 0) {}
+    }
+
+    #[test]
+    fn a_pool_that_answers_is_silent_and_one_that_does_not_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let pool = pool(&address.to_string(), "");
+        assert_eq!(lines(&check(&pool, false)), [""; 0]);
+        drop(listener);
+        let found = lines(&check(&pool, false));
+        let start = format!("pool.127.0.0.1.url: cannot connect to {address}: ");
+        assert!(
+            found.len() == 1 && found[0].starts_with(&start),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_pool_with_an_authority_of_its_own_is_trusted_only_by_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, made.cert.pem()).expect("written");
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has them")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.expect("a key"));
+        let server = Arc::new(server.expect("they belong together"));
+        let answer = |server: Arc<rustls::ServerConfig>| {
+            serve(move |mut socket| {
+                let mut session = rustls::ServerConnection::new(server).expect("valid");
+                while session.is_handshaking() && session.complete_io(&mut socket).is_ok() {}
+            })
+        };
+        let url = |address: SocketAddr| format!("stratum+ssl://localhost:{}", address.port());
+        let with = format!("ca = {:?}", ca.display().to_string());
+        let trusted = pool(&url(answer(server.clone())), &with);
+        assert_eq!(lines(&check(&trusted, false)), [""; 0]);
+        let unknown = pool(&url(answer(server)), "");
+        let found = lines(&check(&unknown, false));
+        assert!(
+            found.len() == 1 && found[0].starts_with("pool.localhost.url: TLS: "),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_login_tells_what_the_pool_gives() {
+        let address = serve(|socket| talk(socket, "\"result\":true,\"error\":null"));
+        let found = lines(&check(&pool(&address.to_string(), ""), true));
+        let told = "note: pool.127.0.0.1.url: logged in: extranonce 4 + 8 bytes, difficulty 1024, version mask 1fffe000";
+        assert_eq!(found, [told]);
+    }
+
+    #[test]
+    fn a_refused_login_is_found_in_the_pools_words() {
+        let address = serve(|socket| talk(socket, "\"result\":null,\"error\":[24,\"who?\",null]"));
+        let found = lines(&check(&pool(&address.to_string(), ""), true));
+        assert_eq!(found, ["pool.127.0.0.1.url: login refused: \"who?\""]);
+    }
+}
