@@ -28,8 +28,10 @@ const AIM: f64 = 1.5;
 /// Shares before a hashrate is called known, and shares that lift the wait of [`Vardiff::MIN_INTERVAL`].
 const ENOUGH: u16 = 8;
 const RUSH: u16 = 20;
-/// Time without a share before the absence says something: at 8 a minute it happens once in 50 times.
-const SILENCE_S: f64 = 30.0;
+/// Weight of an average that a break has made the truth: old shares are still in it, so new ones count more for a while.
+const AFTER_BREAK: f32 = 0.4;
+/// Seconds that must have been seen before a step down: at 8 a minute, no share in that time happens once in 14 times.
+const SILENCE_S: f64 = 20.0;
 const STEP: f64 = 4.0;
 const HASHES_PER_SHARE: f64 = 4_294_967_296.0;
 
@@ -83,6 +85,7 @@ struct Average {
 #[derive(Clone, Copy)]
 struct Estimate {
     average: Average,
+    fast: Average,
     /// The fast average has replaced the slow one.
     broke: bool,
 }
@@ -175,10 +178,12 @@ impl Vardiff {
             return;
         }
         let estimate = self.estimate(now);
-        self.fast = self.fast.decayed(self.age_s(now), FAST_S);
+        self.fast = estimate.fast;
         self.slow = estimate.average;
         if estimate.broke {
-            self.fast = estimate.average;
+            self.slow.hashes *= AFTER_BREAK;
+            self.slow.seconds *= AFTER_BREAK;
+            self.fast = self.slow;
         }
         self.at = self.at.max(now);
     }
@@ -199,6 +204,7 @@ impl Vardiff {
         let broke = (ratio > BREAK.1 && seen >= 10.0) || (ratio < BREAK.0 && expected >= 6.0);
         Estimate {
             average: if broke { fast } else { slow },
+            fast,
             broke,
         }
     }
@@ -209,7 +215,13 @@ impl Vardiff {
         if let Some(fixed) = config.fixed {
             return (self.own, fixed.floor_to_power_of_two().min(cap));
         }
-        let average = self.estimate(now).average;
+        let estimate = self.estimate(now);
+        // A lucky first share at far too high a start would weigh too long in the slow one.
+        let average = if self.shares < ENOUGH {
+            estimate.fast
+        } else {
+            estimate.average
+        };
         let due = now.saturating_duration_since(self.changed_at) >= Self::MIN_INTERVAL
             || self.since_change >= RUSH;
         let mut own = self.bounded(config, self.own);
