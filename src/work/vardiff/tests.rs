@@ -46,7 +46,7 @@ fn a_step_of_hashrate_is_followed_within_five_minutes() {
         }
         println!("step {factor}: {reached} of 50");
         // Three steps down on a share a minute is where chance still shows.
-        assert!(reached >= if factor < 0.1 { 42 } else { 47 });
+        assert!(reached >= if factor < 0.1 { 40 } else { 47 });
     }
 }
 
