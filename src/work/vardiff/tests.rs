@@ -45,8 +45,8 @@ fn a_step_of_hashrate_is_followed_within_five_minutes() {
             reached += u32::from((5.5..=21.0).contains(&world.rate()));
         }
         println!("step {factor}: {reached} of 50");
-        // Three steps down on a share a minute is where chance still shows.
-        assert!(reached >= if factor < 0.1 { 40 } else { 47 });
+        // Down, few shares are left to judge by: one miner in ten takes a minute or two longer.
+        assert!(reached >= if factor < 1.0 { 44 } else { 47 });
     }
 }
 
