@@ -150,8 +150,9 @@ impl Vardiff {
         }
         self.advance(now);
         let (own, next) = self.decide(now, config, link);
-        if own < self.own && self.fast.rate() < self.slow.rate() {
-            // A step down believes the newer shares, or the older ones would undo it.
+        let (fast, slow) = (self.fast.rate(), self.slow.rate());
+        if (own < self.own && fast < slow) || (own > self.own && fast > slow) {
+            // A step believes the newer shares, or the older ones would undo it.
             self.slow = self.fast;
         }
         self.own = own;
@@ -266,7 +267,7 @@ impl Vardiff {
         let high = known && ideal(average.rate()) > own.value() * KEEP.1;
         let low = f64::from(average.seconds) >= SILENCE_S && ideal(doubt) < own.value() * KEEP.0;
         let rate = match (high, low) {
-            (true, _) => average.rate(),
+            (true, _) => average.rate().max(fast.rate()),
             (_, true) => doubt.min(doubted(fast)),
             _ => return own,
         };

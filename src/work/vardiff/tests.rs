@@ -71,7 +71,7 @@ fn a_steady_miner_stays_within_6_to_20_shares_a_minute_and_seldom_moves() {
         outside * 50 < minutes,
         "{outside} of {minutes} minutes outside"
     );
-    assert!(per_hour < 0.5, "{per_hour} changes an hour");
+    assert!(per_hour < 0.6, "{per_hour} changes an hour");
 }
 
 #[test]
