@@ -254,7 +254,14 @@ mod tests {
 
     #[test]
     fn layouts_follow_what_the_pool_leaves() {
-        let sizes = [(4, (2, 2)), (5, (3, 2)), (6, (2, 4)), (7, (3, 4)), (8, (4, 4)), (254, (4, 4))];
+        let sizes = [
+            (4, (2, 2)),
+            (5, (3, 2)),
+            (6, (2, 4)),
+            (7, (3, 4)),
+            (8, (4, 4)),
+            (254, (4, 4)),
+        ];
         for (size, (lane, rolled)) in sizes {
             assert_eq!(Layout::for_pool(size), Some(Layout { lane, rolled }));
         }
@@ -267,7 +274,10 @@ mod tests {
     fn a_lanes_bytes_are_its_big_endian_value() {
         assert_eq!(Lane(0x0102_0304).bytes(Layout::WIDE), [1, 2, 3, 4]);
         assert_eq!(Lane(0x0304).bytes(NARROW)[..2], [3, 4]);
-        assert_eq!(Lane(0x02_0304).bytes(Layout { lane: 3, rolled: 2 })[..3], [2, 3, 4]);
+        assert_eq!(
+            Lane(0x02_0304).bytes(Layout { lane: 3, rolled: 2 })[..3],
+            [2, 3, 4]
+        );
     }
 
     #[test]

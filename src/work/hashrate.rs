@@ -86,7 +86,10 @@ mod tests {
             hashrate.add(now, HASHES);
             if i >= 15 {
                 let rates = hashrate.rates(after(start, 2.0 + 2.0 * f64::from(i)));
-                assert!(rates.iter().all(|r| near(*r, expected, 0.02)), "{i} {rates:?}");
+                assert!(
+                    rates.iter().all(|r| near(*r, expected, 0.02)),
+                    "{i} {rates:?}"
+                );
             }
         }
     }
@@ -129,7 +132,10 @@ mod tests {
                 }
             }
         }
-        assert!(means[0].iter().all(|m| near(*m, HASHES as f64 / 5.0, 0.03)), "{means:?}");
+        assert!(
+            means[0].iter().all(|m| near(*m, HASHES as f64 / 5.0, 0.03)),
+            "{means:?}"
+        );
     }
 
     #[test]

@@ -49,7 +49,10 @@ pub const MAX_EXTRANONCE2: u8 = 254;
 
 /// What a link knows about a piece of work, before it is checked; the fields are those of [`Work`].
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each field is documented where it ends up, on Work")]
+#[expect(
+    missing_docs,
+    reason = "each field is documented where it ends up, on Work"
+)]
 pub struct Parts {
     pub id: WorkId,
     pub link: LinkId,

@@ -65,7 +65,10 @@ impl Seen {
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        let tables = self.windows.iter().map(|window| size_of_val(&*window.slots));
+        let tables = self
+            .windows
+            .iter()
+            .map(|window| size_of_val(&*window.slots));
         self.windows.capacity() * size_of::<Window>() + tables.sum::<usize>()
     }
 

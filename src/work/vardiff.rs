@@ -28,8 +28,12 @@ const AIM: f64 = 1.5;
 /// Shares before a hashrate is called known, and shares that lift the wait of [`Vardiff::MIN_INTERVAL`].
 const ENOUGH: u16 = 8;
 const RUSH: u16 = 20;
-/// Time without a share before the absence says something: at 8 a minute it happens once in 50 times.
-const SILENCE_S: f64 = 30.0;
+/// Weight of an average that a break has made the truth: old shares are still in it, so new ones count more for a while.
+const AFTER_BREAK: f32 = 0.4;
+/// How much of the fast average is of after a step down by four, at the time when it is believed; the rest is older.
+const OF_THE_NEW: f32 = 0.65;
+/// Seconds that must have been seen before a step down: at 8 a minute, no share in that time happens once in 14 times.
+const SILENCE_S: f64 = 20.0;
 const STEP: f64 = 4.0;
 const HASHES_PER_SHARE: f64 = 4_294_967_296.0;
 
@@ -83,6 +87,7 @@ struct Average {
 #[derive(Clone, Copy)]
 struct Estimate {
     average: Average,
+    fast: Average,
     /// The fast average has replaced the slow one.
     broke: bool,
 }
@@ -145,6 +150,11 @@ impl Vardiff {
         }
         self.advance(now);
         let (own, next) = self.decide(now, config, link);
+        let (fast, slow) = (self.fast.rate(), self.slow.rate());
+        if (own < self.own && fast < slow) || (own > self.own && fast > slow) {
+            // A step believes the newer shares, or the older ones would undo it.
+            self.slow = self.fast;
+        }
         self.own = own;
         if next != self.current {
             self.current = next;
@@ -175,10 +185,12 @@ impl Vardiff {
             return;
         }
         let estimate = self.estimate(now);
-        self.fast = self.fast.decayed(self.age_s(now), FAST_S);
+        self.fast = estimate.fast;
         self.slow = estimate.average;
         if estimate.broke {
-            self.fast = estimate.average;
+            self.slow.hashes *= AFTER_BREAK;
+            self.slow.seconds *= AFTER_BREAK;
+            self.fast = self.slow;
         }
         self.at = self.at.max(now);
     }
@@ -196,9 +208,16 @@ impl Vardiff {
         let share = self.current.value() * HASHES_PER_SHARE;
         let seen = f64::from(fast.hashes) / share;
         let expected = slow.rate() * f64::from(fast.seconds) / share;
-        let broke = (ratio > BREAK.1 && seen >= 10.0) || (ratio < BREAK.0 && expected >= 6.0);
+        let up = ratio > BREAK.1 && seen >= 10.0;
+        let down = ratio < BREAK.0 && expected >= 6.0;
+        let broke = up || down;
+        let mut average = if broke { fast } else { slow };
+        if down {
+            average.hashes *= OF_THE_NEW;
+        }
         Estimate {
-            average: if broke { fast } else { slow },
+            average,
+            fast,
             broke,
         }
     }
@@ -209,12 +228,18 @@ impl Vardiff {
         if let Some(fixed) = config.fixed {
             return (self.own, fixed.floor_to_power_of_two().min(cap));
         }
-        let average = self.estimate(now).average;
+        let estimate = self.estimate(now);
+        // A lucky first share at far too high a start would weigh too long in the slow one.
+        let average = if self.shares < ENOUGH {
+            estimate.fast
+        } else {
+            estimate.average
+        };
         let due = now.saturating_duration_since(self.changed_at) >= Self::MIN_INTERVAL
             || self.since_change >= RUSH;
         let mut own = self.bounded(config, self.own);
         if self.advertised && due {
-            own = self.bounded(config, self.stepped(config, own, average));
+            own = self.bounded(config, self.stepped(config, own, average, estimate.fast));
         }
         if self.shares < ENOUGH {
             return (own, own.min(cap));
@@ -224,17 +249,26 @@ impl Vardiff {
     }
 
     /// `own` after at most one step towards the wanted share rate.
-    fn stepped(&self, config: &Config, own: Difficulty, average: Average) -> Difficulty {
+    fn stepped(
+        &self,
+        config: &Config,
+        own: Difficulty,
+        average: Average,
+        fast: Average,
+    ) -> Difficulty {
         let ideal = |rate: f64| rate * 60.0 / HASHES_PER_SHARE / config.shares_per_minute;
         let share = self.current.value() * HASHES_PER_SHARE;
         // A step down takes the benefit of the doubt: one more share might have come just now.
-        let doubt = (f64::from(average.hashes) + share) / f64::from(average.seconds).max(1.0);
+        let doubted = |average: Average| {
+            (f64::from(average.hashes) + share) / f64::from(average.seconds).max(1.0)
+        };
+        let doubt = doubted(average);
         let known = self.shares >= ENOUGH;
         let high = known && ideal(average.rate()) > own.value() * KEEP.1;
         let low = f64::from(average.seconds) >= SILENCE_S && ideal(doubt) < own.value() * KEEP.0;
         let rate = match (high, low) {
-            (true, _) => average.rate(),
-            (_, true) => doubt,
+            (true, _) => average.rate().max(fast.rate()),
+            (_, true) => doubt.min(doubted(fast)),
             _ => return own,
         };
         let wanted = Difficulty::MIN.max(Difficulty::ONE.scaled(ideal(rate) * AIM));
