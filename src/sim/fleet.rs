@@ -1,1 +1,375 @@
-//! tbd
+//! Simulated miners on real sockets: one task per miner, one shared hashing budget.
+//!
+//! What a miner says is decided in miner.rs. Invariant: at most one search hashes at any time, for at most
+//! `cpu_share` of that time, on a thread where blocking is allowed.
+
+use super::{
+    miner::{MinerConfig, SimMiner},
+    rng::Rng,
+    search::{Found, Search},
+    stats::MinerStats,
+    temperament::Temperament,
+    wire::Cutter,
+};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    sync::watch,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Hashes in one slice: about 10 ms, short enough that a new job is not missed.
+const SLICE: u64 = 1 << 15;
+/// A connect or a write that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest pause between two attempts to connect.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// A fleet to start.
+#[derive(Clone, Debug)]
+pub struct FleetConfig {
+    /// Where every miner connects to.
+    pub pool: SocketAddr,
+    /// How many miners.
+    pub miners: usize,
+    /// Dealt out in turn; empty: cgminer for all.
+    pub temperaments: Vec<Temperament>,
+    /// Worker name; `{n}` becomes the miner's number, from 1.
+    pub user: String,
+    /// What every miner has in common: hashrate of each, password, mask, checks, resume; its seed seeds all.
+    pub each: MinerConfig,
+    /// Part of one core that hashing may use (0..=1).
+    pub cpu_share: f64,
+    /// Whether each miner comes from its own 127.0.x.y (only towards a 127.x address).
+    pub spread_sources: bool,
+    /// Whether a miner connects again when its connection ended.
+    pub reconnects: bool,
+    /// First pause before that; doubles up to 10 s, with jitter.
+    pub reconnect_after: Duration,
+}
+
+impl FleetConfig {
+    /// A fleet of `miners` cgminers towards `pool`.
+    pub fn new(pool: SocketAddr, miners: usize) -> Self {
+        Self {
+            pool,
+            miners,
+            temperaments: Vec::new(),
+            user: "sim.{n}".into(),
+            each: MinerConfig::default(),
+            cpu_share: 0.5,
+            spread_sources: false,
+            reconnects: true,
+            reconnect_after: Duration::from_millis(500),
+        }
+    }
+
+    fn miner(&self, n: usize, rng: &mut Rng) -> MinerConfig {
+        let dealt = self.temperaments.get(n % self.temperaments.len().max(1));
+        MinerConfig {
+            user: self.user.replace("{n}", &(n + 1).to_string()),
+            temperament: dealt.copied().unwrap_or(self.each.temperament),
+            seed: rng.next_u64(),
+            ..self.each.clone()
+        }
+    }
+}
+
+/// Starts simulated fleets.
+#[derive(Debug)]
+pub struct Fleet;
+
+/// A running fleet; clones are the same fleet.
+#[derive(Clone, Debug)]
+pub struct FleetHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: FleetConfig,
+    miners: Vec<Mutex<SimMiner>>,
+    changed: watch::Sender<u64>,
+    control: watch::Sender<Control>,
+    hashing: tokio::sync::Mutex<()>,
+    end: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What all miners look at; a count that moved is an order.
+#[derive(Clone, Copy, Debug, Default)]
+struct Control {
+    drops: u64,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    ByPeer,
+    ByUs,
+    Over,
+}
+
+type Slice = Pin<Box<dyn Future<Output = (Search, Option<Found>)> + Send>>;
+
+impl Fleet {
+    /// Starts every miner on the present tokio runtime.
+    pub fn start(config: FleetConfig) -> FleetHandle {
+        let mut rng = Rng::new(config.each.seed);
+        let miners = (0..config.miners).map(|n| SimMiner::new(config.miner(n, &mut rng)));
+        let shared = Arc::new(Shared {
+            miners: miners.map(Mutex::new).collect(),
+            changed: watch::channel(0).0,
+            control: watch::channel(Control::default()).0,
+            hashing: tokio::sync::Mutex::new(()),
+            end: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            config,
+        });
+        for n in 0..shared.miners.len() {
+            let seed = rng.next_u64();
+            shared.tasks.spawn(live(shared.clone(), n, Rng::new(seed)));
+        }
+        shared.tasks.close();
+        FleetHandle { shared }
+    }
+}
+
+impl FleetHandle {
+    /// The counters of all miners together.
+    pub fn stats(&self) -> MinerStats {
+        let mut sum = MinerStats::default();
+        for n in 0..self.shared.miners.len() {
+            sum.add(self.shared.miner(n).stats());
+        }
+        sum
+    }
+
+    /// The counters of each: name, firmware, counters.
+    pub fn per_miner(&self) -> Vec<(String, Temperament, MinerStats)> {
+        let one = |n| {
+            let miner = self.shared.miner(n);
+            let config = miner.config();
+            (
+                config.user.clone(),
+                config.temperament,
+                miner.stats().clone(),
+            )
+        };
+        (0..self.shared.miners.len()).map(one).collect()
+    }
+
+    /// Waits until the counters satisfy `wanted`.
+    ///
+    /// # Errors
+    /// With the counters as they are when the time is over.
+    pub async fn wait_for(
+        &self,
+        within: Duration,
+        wanted: impl Fn(&MinerStats) -> bool,
+    ) -> Result<MinerStats, Box<MinerStats>> {
+        let mut changed = self.shared.changed.subscribe();
+        let reached = async {
+            loop {
+                let stats = self.stats();
+                if wanted(&stats) || changed.changed().await.is_err() {
+                    return stats;
+                }
+            }
+        };
+        let reached = tokio::time::timeout(within, reached).await;
+        reached.map_err(|_| Box::new(self.stats()))
+    }
+
+    /// Drops every connection from our side; miners reconnect as configured.
+    pub fn drop_all(&self) {
+        self.shared.control.send_modify(|c| c.drops += 1);
+    }
+
+    /// Changes the hashrate of every miner; 0 pauses hashing, connected.
+    pub fn set_hashrate(&self, each: f64) {
+        for n in 0..self.shared.miners.len() {
+            self.shared.miner(n).set_hashrate(Instant::now(), each);
+        }
+        self.shared.control.send_modify(|_| ());
+    }
+
+    /// Stops hashing, waits up to `grace` for the replies under way, hangs up and returns the counters.
+    pub async fn finish(&self, grace: Duration) -> MinerStats {
+        self.set_hashrate(0.0);
+        let settled =
+            |s: &MinerStats| s.submitted == s.accepted + s.rejected_total() + s.unanswered;
+        let _ = self.wait_for(grace, settled).await; // unsettled ones are counted as unanswered
+        self.shared.end.cancel();
+        self.shared.tasks.wait().await;
+        self.stats()
+    }
+}
+
+impl Shared {
+    fn miner(&self, n: usize) -> MutexGuard<'_, SimMiner> {
+        self.miners[n]
+            .lock()
+            .expect("nothing under this lock panics half-way")
+    }
+
+    fn tell(&self) {
+        self.changed
+            .send_modify(|revision| *revision = revision.wrapping_add(1));
+    }
+
+    async fn connect(&self, n: usize) -> io::Result<TcpStream> {
+        let pool = self.config.pool;
+        let socket = match pool {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if self.config.spread_sources && matches!(pool.ip(), IpAddr::V4(ip) if ip.is_loopback()) {
+            let [high, low] = [(n / 250 % 250 + 1) as u8, (n % 250 + 1) as u8];
+            socket.bind((Ipv4Addr::new(127, 0, high, low), 0).into())?;
+        }
+        let stream = tokio::time::timeout(PATIENCE, socket.connect(pool)).await??;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// One slice of hashing, within the fleet's share of a core.
+    async fn hash(self: Arc<Self>, mut search: Search) -> (Search, Option<Found>) {
+        let _turn = self.hashing.lock().await;
+        let begun = Instant::now();
+        let sliced = tokio::task::spawn_blocking(move || {
+            let found = search.run(SLICE);
+            (search, found)
+        });
+        let sliced = sliced.await.expect("a search does not panic");
+        let share = self.config.cpu_share.clamp(0.01, 1.0);
+        if share < 1.0 {
+            tokio::time::sleep(begun.elapsed().mul_f64(1.0 / share - 1.0)).await;
+        }
+        sliced
+    }
+}
+
+/// A miner from power-on to power-off.
+async fn live(shared: Arc<Shared>, n: usize, mut rng: Rng) {
+    let mut pause = shared.config.reconnect_after;
+    while !shared.end.is_cancelled() {
+        let connected = tokio::select! {
+            connected = shared.connect(n) => connected,
+            () = shared.end.cancelled() => return,
+        };
+        match connected {
+            Ok(stream) => {
+                pause = shared.config.reconnect_after;
+                shared.miner(n).connected(Instant::now());
+                let end = mine(&shared, n, stream).await;
+                shared.miner(n).disconnected(end == End::ByPeer);
+            }
+            Err(_) => shared.miner(n).connect_failed(),
+        }
+        shared.tell();
+        if !shared.config.reconnects {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause.mul_f64(0.5 + rng.unit() / 2.0)) => {}
+            () = shared.end.cancelled() => return,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// One connection, from the first line to its end.
+async fn mine(shared: &Arc<Shared>, n: usize, mut stream: TcpStream) -> End {
+    let mut control = shared.control.subscribe();
+    let drops = control.borrow_and_update().drops;
+    let mut cutter = Cutter::default();
+    let mut buffer = vec![0; 8 * 1024];
+    let mut slice: Option<Slice> = None;
+    loop {
+        let (lines, wake, hang_up) = drain(shared, n, &mut slice);
+        if !lines.is_empty() {
+            let written = tokio::time::timeout(PATIENCE, stream.write_all(&lines)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                return End::ByPeer;
+            }
+        }
+        shared.tell();
+        if hang_up {
+            return End::ByUs;
+        }
+        tokio::select! {
+            read = stream.read(&mut buffer) => match read {
+                Ok(size @ 1..) => {
+                    let now = Instant::now();
+                    let mut miner = shared.miner(n);
+                    if !cutter.push(&buffer[..size], |line| miner.handle_line(now, line)) {
+                        return End::ByUs;
+                    }
+                }
+                _ => return End::ByPeer,
+            },
+            (search, found) = sliced(&mut slice) => match found {
+                Some(found) => {
+                    slice = None;
+                    shared.miner(n).finish_search(Instant::now(), &found);
+                }
+                None => slice = Some(Box::pin(shared.clone().hash(search))),
+            },
+            () = sleep_until(wake) => shared.miner(n).handle_timeout(Instant::now()),
+            _ = control.changed() => if control.borrow_and_update().drops != drops {
+                return End::ByUs;
+            },
+            () = shared.end.cancelled() => return End::Over,
+        }
+    }
+}
+
+/// What the miner wants now: lines to write, when to wake it, whether to hang up; starts and ends its search.
+fn drain(
+    shared: &Arc<Shared>,
+    n: usize,
+    slice: &mut Option<Slice>,
+) -> (Vec<u8>, Option<Instant>, bool) {
+    let now = Instant::now();
+    let mut miner = shared.miner(n);
+    if slice.is_some() && !miner.search_is_current() {
+        *slice = None;
+        miner.abandon_search();
+    }
+    if miner.next_share_at().is_some_and(|at| at <= now)
+        && let Some(search) = miner.start_search(now)
+    {
+        *slice = Some(Box::pin(shared.clone().hash(search)));
+    }
+    let mut lines = Vec::new();
+    while let Some(line) = miner.poll_line() {
+        lines.extend(line.into_bytes());
+        lines.push(b'\n');
+    }
+    let times = [miner.poll_timeout(), miner.next_share_at()];
+    let wake = times.into_iter().flatten().min();
+    (lines, wake, miner.poll_hang_up().is_some())
+}
+
+async fn sliced(slice: &mut Option<Slice>) -> (Search, Option<Found>) {
+    match slice {
+        Some(slice) => slice.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -72,7 +72,7 @@ pub struct SimMiner {
     outbox: VecDeque<String>,
     hang_up: Option<&'static str>,
     due: Option<Instant>,
-    searching: bool,
+    searching: Option<u64>,
     job_seq: u64,
 }
 
@@ -130,7 +130,7 @@ impl SimMiner {
             outbox: VecDeque::new(),
             hang_up: None,
             due: None,
-            searching: false,
+            searching: None,
             job_seq: 0,
         }
     }
@@ -163,8 +163,13 @@ impl SimMiner {
         self.advance_handshake(now);
     }
 
+    /// The transport could not be had.
+    pub fn connect_failed(&mut self) {
+        self.stats.connect_failures += 1;
+    }
+
     /// The transport is down. `by_peer`: nobody on this side wanted it.
-    pub fn disconnected(&mut self, now: Instant, by_peer: bool) {
+    pub fn disconnected(&mut self, by_peer: bool) {
         if by_peer && let Some(connection) = &mut self.connection {
             connection.watch.report(Violation::HungUp);
         }
@@ -177,9 +182,8 @@ impl SimMiner {
         }
         self.stats.mining = 0;
         self.due = None;
-        self.searching = false;
+        self.searching = None;
         self.outbox.clear();
-        let _ = now;
     }
 
     /// One line from the peer, without its newline.
@@ -233,7 +237,7 @@ impl SimMiner {
 
     /// When the next share is due; `None` while not mining or while one is being searched for.
     pub fn next_share_at(&self) -> Option<Instant> {
-        self.due.filter(|_| !self.searching)
+        self.due.filter(|_| self.searching.is_none())
     }
 
     /// Finds the share that is due and puts its submit into the outbox. All at once: for small difficulties.
@@ -264,7 +268,7 @@ impl SimMiner {
             nonce: 0,
             version_bits: spread(current.found, mask),
         };
-        self.searching = true;
+        self.searching = Some(current.seq);
         Some(Search::new(
             &current.job,
             &connection.en1,
@@ -274,24 +278,25 @@ impl SimMiner {
         ))
     }
 
-    /// Whether the job of a running search is still worth hashing on.
-    pub fn is_current(&self, job_seq: u64) -> bool {
+    /// Whether a search is under way and its job is the one being mined.
+    pub fn search_is_current(&self) -> bool {
         let job = self.connection.as_ref().and_then(|c| c.job.as_ref());
-        self.searching && job.is_some_and(|current| current.seq == job_seq)
+        let seq = job.map(|current| current.seq);
+        self.searching.is_some() && self.searching == seq && self.due.is_some()
     }
 
     /// Gives a search up; its share stays due, on whatever job there is now.
     pub fn abandon_search(&mut self) {
-        self.searching = false;
+        self.searching = None;
     }
 
     /// A search ended: submits, unless a newer job has come in between.
     pub fn finish_search(&mut self, now: Instant, found: &Found) {
-        if !self.is_current(found.job_seq) {
+        if !self.search_is_current() || self.searching != Some(found.job_seq) {
             self.stats.overtaken += 1;
             return self.abandon_search();
         }
-        self.searching = false;
+        self.searching = None;
         let Some(connection) = &mut self.connection else {
             return;
         };

@@ -44,6 +44,8 @@ impl Latency {
 pub struct MinerStats {
     /// Connections opened.
     pub connects: u64,
+    /// Attempts to connect that failed.
+    pub connect_failures: u64,
     /// Connections that ended, whoever ended them.
     pub disconnects: u64,
     /// Sessions that came back with the extranonce1 they had before.
@@ -108,6 +110,7 @@ impl MinerStats {
     /// Adds another's counters to these.
     pub fn add(&mut self, other: &Self) {
         self.connects += other.connects;
+        self.connect_failures += other.connect_failures;
         self.disconnects += other.disconnects;
         self.resumed += other.resumed;
         self.mining += other.mining;

@@ -207,6 +207,18 @@ fn swap_words(mut bytes: [u8; 32]) -> [u8; 32] {
     bytes
 }
 
+/// The first parameter of a message as the number it is written as. `serde_json` alone reads some numbers one step
+/// off (2^-24 among them), and a difficulty must be exact.
+pub fn first_number(line: &[u8]) -> Option<f64> {
+    #[derive(serde::Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        params: Vec<&'a serde_json::value::RawValue>,
+    }
+    let message: Message<'_> = serde_json::from_slice(line).ok()?;
+    message.params.first()?.get().parse().ok()
+}
+
 /// A request without its newline.
 pub fn request(id: u64, method: &str, params: &Value) -> String {
     json!({"id": id, "method": method, "params": params}).to_string()
@@ -300,6 +312,16 @@ mod tests {
         let hash = sha256d(&job.header(root, 1, job.ntime, 2_083_236_893));
         assert!(Bound::of_nbits(job.nbits).unwrap().holds(&hash));
         assert!(hex(&hash).ends_with("0000000000"));
+    }
+
+    #[test]
+    fn a_difficulty_is_read_to_the_last_bit() {
+        for exponent in -40..63 {
+            let line = notification("mining.set_difficulty", &json!([2f64.powi(exponent)]));
+            assert_eq!(first_number(line.as_bytes()), Some(2f64.powi(exponent)));
+        }
+        assert_eq!(first_number(br#"{"params":["1"]}"#), None);
+        assert_eq!(first_number(br#"{"params":[]}"#), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: any line is survived; one that makes no sense is counted as malformed.
 
 use super::{Bound, Connection, Current, Instant, Job, Pending, SimMiner, Value, Violation, json};
-use crate::sim::wire::{hex_u32, unhex};
+use crate::sim::wire::{first_number, hex_u32, unhex};
 
 impl SimMiner {
     pub(super) fn take_line(&mut self, now: Instant, line: &[u8]) {
@@ -15,12 +15,12 @@ impl SimMiner {
             return connection.watch.report(Violation::Malformed);
         };
         match message.get("method").and_then(Value::as_str) {
-            Some(method) => self.take_push(now, method, &message),
+            Some(method) => self.take_push(now, method, &message, line),
             None => self.take_reply(now, &message),
         }
     }
 
-    fn take_push(&mut self, now: Instant, method: &str, message: &Value) {
+    fn take_push(&mut self, now: Instant, method: &str, message: &Value, line: &[u8]) {
         let Some(connection) = &mut self.connection else {
             return;
         };
@@ -34,7 +34,7 @@ impl SimMiner {
         }
         match method {
             "mining.notify" => self.take_notify(now, params),
-            "mining.set_difficulty" => self.take_difficulty(now, params),
+            "mining.set_difficulty" => self.take_difficulty(now, first_number(line)),
             "mining.set_extranonce" => take_extranonce(connection, params),
             "mining.set_version_mask" => {
                 let mask = params.get(0).and_then(Value::as_str).and_then(hex_u32);
@@ -97,8 +97,7 @@ impl SimMiner {
         }
     }
 
-    fn take_difficulty(&mut self, now: Instant, params: &Value) {
-        let difficulty = params.get(0).and_then(Value::as_f64);
+    fn take_difficulty(&mut self, now: Instant, difficulty: Option<f64>) {
         let bound = difficulty.and_then(Bound::of_difficulty);
         let (Some(connection), Some(difficulty), Some(bound)) =
             (&mut self.connection, difficulty, bound)

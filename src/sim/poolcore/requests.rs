@@ -6,7 +6,7 @@ use super::{Configure, Connection, ConnectionId, Instant, SimPool, Value, json};
 use crate::sim::{
     judge::{Good, Reason, Submit, judge},
     poolconfig::Subscribe,
-    wire::{hex, hex_u32},
+    wire::{first_number, hex, hex_u32},
 };
 
 /// Worker names counted one by one.
@@ -37,7 +37,7 @@ impl SimPool {
                 .config
                 .answers_extranonce_subscribe
                 .then(|| json!({"id": id, "result": true, "error": null})),
-            "mining.suggest_difficulty" => Some(self.suggest(from, id, params)),
+            "mining.suggest_difficulty" => Some(self.suggest(from, id, first_number(line))),
             _ if id.is_null() => None,
             _ => Some(json!({"id": id, "result": null, "error": [-3, "Method not found", null]})),
         };
@@ -116,8 +116,7 @@ impl SimPool {
         Some(json!({"id": id, "result": true, "error": null}))
     }
 
-    fn suggest(&mut self, from: ConnectionId, id: &Value, params: &Value) -> Value {
-        let wanted = params.get(0).and_then(Value::as_f64);
+    fn suggest(&mut self, from: ConnectionId, id: &Value, wanted: Option<f64>) -> Value {
         let floor = self.config.difficulty;
         if let (Some(wanted), Some(connection)) = (wanted, self.connections.get_mut(&from))
             && self.config.honours_suggestions
