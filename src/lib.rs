@@ -1,5 +1,6 @@
 //! Sluice: a Stratum mining proxy that judges every share itself.
 pub mod api;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod machine;

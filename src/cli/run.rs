@@ -1,9 +1,137 @@
-//! `sluice run`.
+//! `sluice run`: the proxy, until a signal. SIGTERM and Ctrl-C drain; a second one exits at once.
+
+use super::exit;
+use crate::app::{App, Running};
+use crate::config::Config;
+use crate::telemetry::log;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+/// Where a configuration is looked for when nothing is said.
+const DEFAULT_FILE: &str = "sluice.toml";
+
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-/// Runs it.
-pub fn main(_args: Args) -> ExitCode {
-    todo!()
+#[command(
+    after_help = "Examples:\n  sluice run -c farm.toml\n  sluice run --pool stratum+tcp://pool.example.com:3333 --user account.{worker}\n\nWithout -c and --pool, ./sluice.toml is read. Stop with Ctrl-C or SIGTERM (drains); a second one exits at once."
+)]
+pub struct Args {
+    /// Configuration file (TOML); every key is in config/example.toml
+    #[arg(short, long, value_name = "FILE", conflicts_with = "pool")]
+    config: Option<PathBuf>,
+    /// A pool, e.g. stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT; give it again for a failover
+    #[arg(long, value_name = "URL", requires = "user")]
+    pool: Vec<String>,
+    /// User name at the pool; {worker} stands for the miner's own worker name
+    #[arg(long, value_name = "NAME", requires = "pool")]
+    user: Option<String>,
+    /// Password at the pool
+    #[arg(long, value_name = "TEXT", requires = "pool")]
+    password: Option<String>,
+    /// Where miners connect [default: 0.0.0.0:3333]
+    #[arg(long, value_name = "ADDRESS", requires = "pool")]
+    listen: Option<SocketAddr>,
+}
+
+/// Runs the proxy.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "every verb takes its arguments whole"
+)]
+pub fn main(args: Args) -> ExitCode {
+    let loaded = match &args.user {
+        Some(user) => Config::from_flags(&args.pool, user, args.password.as_deref(), args.listen),
+        None => Config::load(args.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE))),
+    };
+    let config = match loaded {
+        Ok(config) => config,
+        Err(findings) => {
+            eprint!("{findings}");
+            if args.config.is_none() && args.user.is_none() {
+                eprintln!(
+                    "Name a file with -c FILE, or give --pool URL --user NAME. `sluice run --help` has examples."
+                );
+            }
+            return ExitCode::from(exit::CONFIG);
+        }
+    };
+    if let Err(error) = log::init(&config.log.filter, config.log.json) {
+        eprintln!("sluice: {error}");
+        return ExitCode::from(exit::CONFIG);
+    }
+    warn_of_plaintext(&config);
+    match App::build(config).and_then(App::start) {
+        Ok(running) => supervise(running),
+        Err(error) => {
+            eprintln!("sluice: {error}");
+            ExitCode::from(exit::ENVIRONMENT)
+        }
+    }
+}
+
+fn warn_of_plaintext(config: &Config) {
+    for pool in config.pools.iter().filter(|pool| pool.tls.is_none()) {
+        warn!(pool = %pool.link.name, "this pool is reached in plain text: whoever is on the way can redirect the hashrate; prefer stratum+ssl://");
+    }
+}
+
+fn supervise(running: Running) -> ExitCode {
+    for address in &running.listeners {
+        info!(%address, "miners may connect");
+    }
+    if let Some(api) = running.api {
+        info!(url = %format_args!("http://{api}"), "API and metrics");
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("sluice: the system refuses: {error}");
+            return ExitCode::from(exit::ENVIRONMENT);
+        }
+    };
+    let failed = runtime.block_on(async {
+        tokio::select! {
+            () = stop_asked() => false,
+            () = running.failed() => true,
+        }
+    });
+    if failed {
+        error!(
+            "a part of the proxy has failed; ending (this is a bug, please report it with the lines above)"
+        );
+        std::process::exit(70);
+    }
+    info!("draining; a second signal exits at once");
+    std::thread::spawn(move || {
+        runtime.block_on(stop_asked());
+        std::process::exit(130);
+    });
+    let board = running.board.clone();
+    let clean = running.drain();
+    info!("{}", board.log_line(std::time::Instant::now()));
+    if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn stop_asked() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        // Without handlers the default action ends the process: nothing to wait for.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }

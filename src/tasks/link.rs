@@ -109,7 +109,14 @@ impl Task {
     async fn event(&mut self, draining: bool) -> Next {
         let deadline = self.start.link.poll_timeout().map(|(at, _)| at);
         let room = self.out.len() < MOST_UNWRITTEN;
-        let Self { start, connecting, stream, out, buf, .. } = self;
+        let Self {
+            start,
+            connecting,
+            stream,
+            out,
+            buf,
+            ..
+        } = self;
         let refresh = &start.hub.links[usize::from(start.pool.link.id.0)].refresh;
         tokio::select! {
             biased;
@@ -149,7 +156,9 @@ impl Task {
             Next::Share(Some(share)) => {
                 link.handle_input(now, Input::Submit(share));
                 for _ in 1..BATCH {
-                    let Ok(share) = self.start.shares_rx.try_recv() else { break };
+                    let Ok(share) = self.start.shares_rx.try_recv() else {
+                        break;
+                    };
                     link.handle_input(now, Input::Submit(share));
                 }
             }
@@ -198,12 +207,19 @@ impl Task {
                 Output::Disconnect => self.disconnect().await,
                 Output::Issue(issue) => {
                     self.board.link_issue(id, now);
-                    self.start.work_tx.send_replace(Some(Published { issue, at: now }));
+                    self.start
+                        .work_tx
+                        .send_replace(Some(Published { issue, at: now }));
                 }
                 Output::Status(status) => {
                     self.board.link_status(id, &status, now);
                     let input = router::Input::Link(id, status);
-                    let _ = self.start.hub.router_tx.send(ToRouter::Input(Box::new(input))).await;
+                    let _ = self
+                        .start
+                        .hub
+                        .router_tx
+                        .send(ToRouter::Input(Box::new(input)))
+                        .await;
                 }
                 Output::Settle(end) => self.board.settled(id, &end, self.start.link.settled(), now),
                 Output::Event(event) => {
@@ -220,7 +236,9 @@ impl Task {
         let port = if port == 0 { pool.port } else { port };
         let tls = self.tls.clone();
         debug!(pool = %pool.link.name, host, port, "connecting");
-        self.connecting = Some(Box::pin(async move { net::connect(&host, port, tls.as_ref()).await }));
+        self.connecting = Some(Box::pin(async move {
+            net::connect(&host, port, tls.as_ref()).await
+        }));
     }
 
     /// Lets what was written leave (a drain's last shares), as far as the socket takes it at once.
@@ -241,19 +259,39 @@ fn say(pool: &str, event: &Event) {
     match event {
         Event::Up => info!(pool, "pool is up"),
         Event::Down { reason, retry_in } => {
-            warn!(pool, reason, retry_in_s = retry_in.as_secs_f32(), "pool is down; trying again");
+            warn!(
+                pool,
+                reason,
+                retry_in_s = retry_in.as_secs_f32(),
+                "pool is down; trying again"
+            );
         }
         Event::LoginRefused(text) => {
-            warn!(pool, text, "the pool refused our login; check `user` and `password` of this pool");
+            warn!(
+                pool,
+                text, "the pool refused our login; check `user` and `password` of this pool"
+            );
         }
         Event::WorkerRefused { worker, text } => {
-            warn!(pool, worker, text, "the pool refused a worker; its shares go under the pool's own login name");
+            warn!(
+                pool,
+                worker,
+                text,
+                "the pool refused a worker; its shares go under the pool's own login name"
+            );
         }
-        Event::Difficulty(difficulty) => debug!(pool, difficulty = difficulty.value(), "the pool's difficulty"),
+        Event::Difficulty(difficulty) => debug!(
+            pool,
+            difficulty = difficulty.value(),
+            "the pool's difficulty"
+        ),
         Event::Message(text) => info!(pool, text, "a message from the pool"),
         Event::BadNotify(why) => warn!(pool, why, "ignored a bad message of the pool"),
         Event::ReconnectRefused(host) => {
-            warn!(pool, host, "the pool wants us elsewhere; not on its `reconnect_hosts`, ignored");
+            warn!(
+                pool,
+                host, "the pool wants us elsewhere; not on its `reconnect_hosts`, ignored"
+            );
         }
         Event::Extranonce => info!(pool, "the pool changed its extranonce"),
         Event::NewBlock => debug!(pool, "new clean work"),
@@ -275,11 +313,15 @@ async fn sleep_until(deadline: Option<Instant>) {
 }
 
 async fn poll_io(stream: &mut Option<Stream>, out: &mut Vec<u8>, buf: &mut [u8]) -> Next {
-    let Some(stream) = stream else { return std::future::pending().await };
+    let Some(stream) = stream else {
+        return std::future::pending().await;
+    };
     poll_fn(|cx| {
         if !out.is_empty() {
             match Pin::new(&mut *stream).poll_write(cx, out) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Next::Ended("the connection takes no more".to_owned())),
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Next::Ended("the connection takes no more".to_owned()));
+                }
                 Poll::Ready(Ok(written)) => {
                     out.drain(..written);
                     return Poll::Ready(Next::Wrote);

@@ -6,7 +6,7 @@ use super::shard::Shard;
 use crate::config::Limits;
 use crate::proxy::lease::{ListenerId, SessionId};
 use crate::proxy::session::{Bucket, Config, Session};
-use crate::telemetry::RefusedConnection;
+use crate::telemetry::counters::RefusedConnection;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -50,7 +50,11 @@ struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let Some(address) = self.address else { return };
-        let mut addresses = self.admission.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = self
+            .admission
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -64,8 +68,16 @@ impl Admission {
     /// Nobody is in yet.
     pub fn new(limits: Limits, now: Instant) -> Self {
         let permits = Arc::new(Semaphore::new(limits.connections));
-        let rate = Mutex::new(Rate { tokens: limits.accepts.burst, at: now });
-        Self { limits, permits, rate, addresses: Mutex::default() }
+        let rate = Mutex::new(Rate {
+            tokens: limits.accepts.burst,
+            at: now,
+        });
+        Self {
+            limits,
+            permits,
+            rate,
+            addresses: Mutex::default(),
+        }
     }
 
     /// Takes one accept from the bucket; how long to wait before the next.
@@ -83,8 +95,13 @@ impl Admission {
     }
 
     fn admit_address(&self, address: IpAddr) -> Result<Option<IpAddr>, ()> {
-        let Some(most) = self.limits.per_address else { return Ok(None) };
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(most) = self.limits.per_address else {
+            return Ok(None);
+        };
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(address).or_default();
         if *count >= most {
             return Err(());
@@ -95,7 +112,6 @@ impl Admission {
 }
 
 /// One listener on one shard.
-#[derive(Debug)]
 pub struct Listen {
     /// Which listener.
     pub id: ListenerId,
@@ -131,7 +147,11 @@ pub async fn run(listen: Arc<Listen>, listener: TcpListener) {
                 welcome(&listen, permit, stream, peer);
                 let pause = listen.admission.pace(Instant::now());
                 if !pause.is_zero() {
-                    listen.shard.hub.board.refused_connection(RefusedConnection::Rate, Instant::now());
+                    listen
+                        .shard
+                        .hub
+                        .board
+                        .refused_connection(RefusedConnection::Rate, Instant::now());
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -149,17 +169,41 @@ async fn permit(listen: &Listen) -> OwnedSemaphorePermit {
     if let Ok(permit) = permits.clone().try_acquire_owned() {
         return permit;
     }
-    listen.shard.hub.board.refused_connection(RefusedConnection::Cap, Instant::now());
-    warn!(connections = listen.admission.limits.connections, "all connections are taken; new miners wait (limits.connections)");
-    permits.clone().acquire_owned().await.expect("the semaphore is never closed")
+    listen
+        .shard
+        .hub
+        .board
+        .refused_connection(RefusedConnection::Cap, Instant::now());
+    warn!(
+        connections = listen.admission.limits.connections,
+        "all connections are taken; new miners wait (limits.connections)"
+    );
+    permits
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed")
 }
 
-fn welcome(listen: &Arc<Listen>, permit: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr) {
+fn welcome(
+    listen: &Arc<Listen>,
+    permit: OwnedSemaphorePermit,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let now = Instant::now();
     let Ok(address) = listen.admission.admit_address(peer.ip()) else {
-        return listen.shard.hub.board.refused_connection(RefusedConnection::PerAddress, now);
+        return listen
+            .shard
+            .hub
+            .board
+            .refused_connection(RefusedConnection::PerAddress, now);
     };
-    let permit = Permit { admission: listen.admission.clone(), address, _permit: permit };
+    let permit = Permit {
+        admission: listen.admission.clone(),
+        address,
+        _permit: permit,
+    };
     let listen = listen.clone();
     let sessions = listen.sessions.clone();
     match listen.tls.clone() {
@@ -173,7 +217,13 @@ fn welcome(listen: &Arc<Listen>, permit: OwnedSemaphorePermit, stream: TcpStream
     }
 }
 
-async fn handshake(listen: Arc<Listen>, permit: Permit, stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor) {
+async fn handshake(
+    listen: Arc<Listen>,
+    permit: Permit,
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: TlsAcceptor,
+) {
     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let stream = Stream::Tls(Box::new(stream.into()));
@@ -181,7 +231,11 @@ async fn handshake(listen: Arc<Listen>, permit: Permit, stream: TcpStream, peer:
         }
         failed => {
             debug!(%peer, failed = ?failed.err(), "no TLS handshake");
-            listen.shard.hub.board.refused_connection(RefusedConnection::Tls, Instant::now());
+            listen
+                .shard
+                .hub
+                .board
+                .refused_connection(RefusedConnection::Tls, Instant::now());
         }
     }
 }
@@ -197,6 +251,14 @@ where
     let mask = hub.masks[usize::from(listen.id.0)].load(Ordering::Relaxed);
     let session = Session::new(now, id, listen.config.clone(), mask);
     let (shard, cancel) = (listen.shard.clone(), listen.cancel.clone());
-    session::run(Start { stream, session, id, listener: listen.id, shard, cancel }).await;
+    session::run(Start {
+        stream,
+        session,
+        id,
+        listener: listen.id,
+        shard,
+        cancel,
+    })
+    .await;
     drop(permit);
 }

@@ -25,8 +25,8 @@ pub struct Start {
     pub inputs_rx: mpsc::Receiver<ToRouter>,
     /// Index: `LinkId`.
     pub links: Vec<watch::Sender<LinkOrders>>,
-    /// Index: `ListenerId`; shared with the sessions.
-    pub masks: Arc<super::Hub>,
+    /// The rest of the process: masks by listener, the board.
+    pub hub: Arc<super::Hub>,
     /// Names for the log.
     pub pool_names: Vec<String>,
 }
@@ -44,11 +44,19 @@ struct Task {
 
 /// Runs until nobody can send any more, or until cancelled by being dropped.
 pub async fn run(start: Start) {
-    let board = start.masks.board.clone();
-    let mut task = Task { start, ports: HashMap::new(), board };
+    let board = start.hub.board.clone();
+    let mut task = Task {
+        start,
+        ports: HashMap::new(),
+        board,
+    };
     loop {
         task.carry_out();
-        let deadline = task.start.router.poll_timeout().map_or_else(Instant::now, |(at, _)| at);
+        let deadline = task
+            .start
+            .router
+            .poll_timeout()
+            .map_or_else(Instant::now, |(at, _)| at);
         tokio::select! {
             biased;
             message = task.start.inputs_rx.recv() => match message {
@@ -58,7 +66,9 @@ pub async fn run(start: Start) {
             () = tokio::time::sleep_until(deadline.into()) => task.start.router.handle_timeout(Instant::now()),
         }
         for _ in 1..TURN {
-            let Ok(message) = task.start.inputs_rx.try_recv() else { break };
+            let Ok(message) = task.start.inputs_rx.try_recv() else {
+                break;
+            };
             task.take(message);
             task.carry_out();
         }
@@ -86,7 +96,9 @@ impl Task {
             }
             ToRouter::Works(works) => {
                 for (session, for_links) in works {
-                    self.start.router.handle_input(now, Input::Work { session, for_links });
+                    self.start
+                        .router
+                        .handle_input(now, Input::Work { session, for_links });
                 }
             }
         }
@@ -96,8 +108,11 @@ impl Task {
         while let Some(output) = self.start.router.poll_output() {
             match output {
                 Output::Seat(session, seat, lease) => {
-                    let (orders_tx, orders_rx) = watch::channel(SessionOrders { lease, close: None });
-                    if let Some(Port::Waiting(reply)) = self.ports.insert(session, Port::Seated(orders_tx)) {
+                    let (orders_tx, orders_rx) =
+                        watch::channel(SessionOrders { lease, close: None });
+                    if let Some(Port::Waiting(reply)) =
+                        self.ports.insert(session, Port::Seated(orders_tx))
+                    {
                         // A session that is gone sends its Detach, which frees the lane... unless the seat itself is
                         // lost here: then it comes back with this send's error.
                         if let Err(Ok((seat, ..))) = reply.send(Ok((seat, lease, orders_rx))) {
@@ -111,7 +126,9 @@ impl Task {
                     }
                 }
                 Output::Lease(session, lease) => self.order(session, |orders| orders.lease = lease),
-                Output::Close(session, why) => self.order(session, |orders| orders.close = Some(why)),
+                Output::Close(session, why) => {
+                    self.order(session, |orders| orders.close = Some(why))
+                }
                 Output::Layout(layout) => {
                     for link in &self.start.links {
                         link.send_modify(|orders| orders.layout = Some(layout));
@@ -123,7 +140,7 @@ impl Task {
                     }
                 }
                 Output::Mask(listener, mask) => {
-                    if let Some(shared) = self.start.masks.masks.get(usize::from(listener.0)) {
+                    if let Some(shared) = self.start.hub.masks.get(usize::from(listener.0)) {
                         shared.store(mask, Ordering::Relaxed);
                     }
                 }
@@ -138,7 +155,14 @@ impl Task {
     fn return_seat(&mut self, session: SessionId, seat: crate::proxy::lease::Seat) {
         self.ports.remove(&session);
         let memory = Some((seat.lane, seat.memory, false));
-        self.start.router.handle_input(Instant::now(), Input::Detach { session, memory, vanished: false });
+        self.start.router.handle_input(
+            Instant::now(),
+            Input::Detach {
+                session,
+                memory,
+                vanished: false,
+            },
+        );
     }
 
     fn order(&mut self, session: SessionId, change: impl FnOnce(&mut SessionOrders)) {
@@ -148,28 +172,57 @@ impl Task {
     }
 
     fn name(&self, link: Option<LinkId>) -> &str {
-        link.and_then(|link| self.start.pool_names.get(usize::from(link.0))).map_or("none", String::as_str)
+        link.and_then(|link| self.start.pool_names.get(usize::from(link.0)))
+            .map_or("none", String::as_str)
     }
 
     fn say(&self, event: &Event) {
         match event {
-            Event::Moved { miners, why: "weights", .. } => info!(miners, "moved leases to keep the pools' shares"),
-            Event::Moved { from, to: None, miners, .. } => {
-                warn!(miners, from = self.name(*from), "no pool is left: miners keep their last job; shares are judged but not paid");
+            Event::Moved {
+                miners,
+                why: "weights",
+                ..
+            } => info!(miners, "moved leases to keep the pools' shares"),
+            Event::Moved {
+                from,
+                to: None,
+                miners,
+                ..
+            } => {
+                warn!(
+                    miners,
+                    from = self.name(*from),
+                    "no pool is left: miners keep their last job; shares are judged but not paid"
+                );
             }
-            Event::Moved { from, to, miners, why } => {
-                info!(miners, from = self.name(*from), to = self.name(*to), why, "moved miners");
+            Event::Moved {
+                from,
+                to,
+                miners,
+                why,
+            } => {
+                info!(
+                    miners,
+                    from = self.name(*from),
+                    to = self.name(*to),
+                    why,
+                    "moved miners"
+                );
             }
-            Event::Layout(layout) => info!(lane = layout.lane, rolled = layout.rolled, "extranonce layout"),
+            Event::Layout(layout) => info!(
+                lane = layout.lane,
+                rolled = layout.rolled,
+                "extranonce layout"
+            ),
             Event::Excluded(link) => warn!(
                 pool = self.name(Some(*link)),
                 "the pool gives too little extranonce for the layout and is not used; pin a smaller `lanes.layout` to use it"
             ),
             Event::LayoutShrank(layout) => warn!(
-                lane = layout.lane, rolled = layout.rolled,
+                lane = layout.lane,
+                rolled = layout.rolled,
                 "only pools with a small extranonce are left: every miner reconnects once"
             ),
         }
     }
 }
-

@@ -4,7 +4,7 @@
 //! outputs are carried out. Invariant: nothing is read while an answer cannot be sent.
 
 use super::shard::Shard;
-use super::{SeatReply, SessionOrders, ToRouter, Published};
+use super::{Published, SeatReply, SessionOrders, ToRouter};
 use crate::machine::Machine;
 use crate::proxy::lease::{ListenerId, ResumeToken, SessionId, Submission};
 use crate::proxy::router;
@@ -88,7 +88,14 @@ struct Conn<S> {
 
 /// Runs one connection to its end.
 pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(start: Start<S>) {
-    let Start { stream, session, id, listener, shard, cancel } = start;
+    let Start {
+        stream,
+        session,
+        id,
+        listener,
+        shard,
+        cancel,
+    } = start;
     let mut conn = Conn {
         stream,
         lines: Lines::new(MAX_LINE),
@@ -148,14 +155,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         self.out.is_empty() && self.close.is_none() && self.session.paused_until(now).is_none()
     }
 
-    async fn event(&mut self, timer: &mut Pin<Box<Sleep>>, cancel: &CancellationToken, draining: bool) -> Next {
+    async fn event(
+        &mut self,
+        timer: &mut Pin<Box<Sleep>>,
+        cancel: &CancellationToken,
+        draining: bool,
+    ) -> Next {
         let now = Instant::now();
         let readable = self.may_read(now) && !self.lines.has_line();
         let deadline = self.deadline(now);
         if timer.deadline().into_std() != deadline {
             timer.as_mut().reset(deadline.into());
         }
-        let Self { stream, out, seat, orders, work, .. } = self;
+        let Self {
+            stream,
+            out,
+            seat,
+            orders,
+            work,
+            ..
+        } = self;
         // While the miner does not read, newer work only replaces older.
         let blocked = !out.is_empty();
         tokio::select! {
@@ -174,7 +193,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let slow = self.blocked_since.map(|since| since + SLOW_READER);
         let paused = self.session.paused_until(now);
         // Nothing to wait for: an hour is as good as never.
-        [machine, slow, paused].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
+        [machine, slow, paused]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + Duration::from_secs(3600))
     }
 
     fn apply(&mut self, next: Next) {
@@ -189,7 +212,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             Next::Seat(reply) => self.seated(now, reply),
             Next::Orders => self.ordered(now),
             Next::Work => self.worked(now),
-            Next::Time if self.blocked_since.is_some_and(|since| now >= since + SLOW_READER) => {
+            Next::Time
+                if self
+                    .blocked_since
+                    .is_some_and(|since| now >= since + SLOW_READER) =>
+            {
                 self.close = Some(Close::SlowReader);
             }
             Next::Time => self.session.handle_timeout(now),
@@ -225,7 +252,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn ordered(&mut self, now: Instant) {
-        let Some(orders) = &mut self.orders else { return };
+        let Some(orders) = &mut self.orders else {
+            return;
+        };
         let SessionOrders { lease, close } = *orders.borrow_and_update();
         if let Some(why) = close {
             return self.session.handle_input(now, Input::Close(why));
@@ -237,13 +266,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     /// Listens to the work of the leased link.
     fn follow(&mut self, now: Instant, link: Option<crate::work::LinkId>) {
         self.shard.hub.board.leased(self.id, link);
-        self.work = link.and_then(|link| self.shard.hub.links.get(usize::from(link.0))).map(|port| port.work.clone());
+        self.work = link
+            .and_then(|link| self.shard.hub.links.get(usize::from(link.0)))
+            .map(|port| port.work.clone());
         self.worked(now);
     }
 
     fn worked(&mut self, now: Instant) {
         let Some(work) = &mut self.work else { return };
-        let Some(Published { issue, at }) = work.borrow_and_update().clone() else { return };
+        let Some(Published { issue, at }) = work.borrow_and_update().clone() else {
+            return;
+        };
         self.job_from = Some(at);
         self.session.handle_input(now, Input::Issue(&issue));
     }
@@ -274,7 +307,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let timed = self.shard.times_verdict();
         let proof = share::prove(&request.work, request.lane, &request.share);
         if timed {
-            self.shard.hub.board.verdict_seconds(now.elapsed().as_secs_f64());
+            self.shard
+                .hub
+                .board
+                .verdict_seconds(now.elapsed().as_secs_f64());
         }
         self.session.handle_input(now, Input::Judged(proof));
     }
@@ -283,7 +319,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     async fn submit(&mut self, share: Box<Submission>) {
         let (worker, hashes) = (share.worker.clone(), share.work.pool_difficulty.hashes());
         let port = &self.shard.hub.links[usize::from(share.work.link.0)];
-        let queue = if share.block { &port.blocks_tx } else { &port.shares_tx };
+        let queue = if share.block {
+            &port.blocks_tx
+        } else {
+            &port.shares_tx
+        };
         let result = match queue.try_send(share) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(Dropped::LinkLost),
@@ -295,20 +335,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 }
             }
         };
-        self.session.handle_input(Instant::now(), Input::Submitted(&worker, result, hashes));
+        self.session
+            .handle_input(Instant::now(), Input::Submitted(&worker, result, hashes));
     }
 
     async fn attach(&mut self, attach: crate::proxy::session::Attach) {
         let mut token = [0; 16];
         if getrandom::fill(&mut token).is_err() {
-            return self.session.handle_input(Instant::now(), Input::NoSeat(NoSeat::Full));
+            return self
+                .session
+                .handle_input(Instant::now(), Input::NoSeat(NoSeat::Full));
         }
         let (session, listener) = (self.id, self.listener);
-        let input = router::Input::Attach { session, listener, attach, token: ResumeToken(token) };
+        let input = router::Input::Attach {
+            session,
+            listener,
+            attach,
+            token: ResumeToken(token),
+        };
         let (seat_tx, seat_rx) = oneshot::channel();
         self.seat = Some(seat_rx);
         // A router that is gone drops the sender, which answers for it.
-        let _ = self.shard.hub.router_tx.send(ToRouter::Attach(Box::new(input), session, seat_tx)).await;
+        let _ = self
+            .shard
+            .hub
+            .router_tx
+            .send(ToRouter::Attach(Box::new(input), session, seat_tx))
+            .await;
     }
 
     async fn told(&mut self, now: Instant, event: Event) {
@@ -319,9 +372,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 hash = %block.hash, header = %block.header, coinbase = %block.coinbase, branch = ?block.branch,
                 "block candidate"
             ),
-            Event::Capability { version_mask, min_bits } => {
-                let input = router::Input::Capability { session: self.id, version_mask, min_bits };
-                let _ = self.shard.hub.router_tx.send(ToRouter::Input(Box::new(input))).await;
+            Event::Capability {
+                version_mask,
+                min_bits,
+            } => {
+                let input = router::Input::Capability {
+                    session: self.id,
+                    version_mask,
+                    min_bits,
+                };
+                let _ = self
+                    .shard
+                    .hub
+                    .router_tx
+                    .send(ToRouter::Input(Box::new(input)))
+                    .await;
             }
             event => debug!(session = self.id.0, ?event, "session"),
         }
@@ -367,8 +432,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         if self.seat.is_some() || self.orders.is_some() {
             let (session, vanished) = (self.id, self.vanished);
             let memory = self.session.into_memory();
-            let input = router::Input::Detach { session, memory, vanished };
-            let _ = self.shard.hub.router_tx.send(ToRouter::Input(Box::new(input))).await;
+            let input = router::Input::Detach {
+                session,
+                memory,
+                vanished,
+            };
+            let _ = self
+                .shard
+                .hub
+                .router_tx
+                .send(ToRouter::Input(Box::new(input)))
+                .await;
         }
     }
 }
@@ -409,7 +483,9 @@ fn poll_io<S: AsyncRead + AsyncWrite + Unpin>(
     READ_BUF.with_borrow_mut(|buf| {
         let mut buf = ReadBuf::new(buf);
         match Pin::new(stream).poll_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) if buf.filled().is_empty() => Poll::Ready(Next::Ended { vanished: false }),
+            Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                Poll::Ready(Next::Ended { vanished: false })
+            }
             // Applied before anything else is awaited, so no other session has touched the buffer.
             Poll::Ready(Ok(())) => Poll::Ready(Next::Read(buf.filled().len())),
             Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
@@ -418,7 +494,11 @@ fn poll_io<S: AsyncRead + AsyncWrite + Unpin>(
     })
 }
 
-fn poll_write_all<S: AsyncWrite + Unpin>(cx: &mut Context<'_>, stream: &mut S, out: &mut Vec<u8>) -> Poll<io::Result<()>> {
+fn poll_write_all<S: AsyncWrite + Unpin>(
+    cx: &mut Context<'_>,
+    stream: &mut S,
+    out: &mut Vec<u8>,
+) -> Poll<io::Result<()>> {
     let mut written = 0;
     let result = loop {
         if written == out.len() {

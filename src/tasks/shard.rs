@@ -1,9 +1,9 @@
 //! One shard: a thread, its runtime, and what its sessions share. Sessions never leave their shard.
 
 use super::Hub;
+use crate::proxy::lease::SessionId;
 use crate::proxy::session::Observation;
 use crate::work::LinkId;
-use crate::proxy::lease::SessionId;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,10 @@ struct Books {
 impl Shard {
     /// An empty shard.
     pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, books: Mutex::default() }
+        Self {
+            hub,
+            books: Mutex::default(),
+        }
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -40,7 +43,9 @@ impl Shard {
     pub fn observe(&self, observation: Observation, now: Instant) {
         self.hub.board.observe(&observation, now);
         if !observation.for_links.is_empty() {
-            self.books().works.push((observation.session, observation.for_links));
+            self.books()
+                .works
+                .push((observation.session, observation.for_links));
         }
     }
 
@@ -74,7 +79,14 @@ pub async fn beat(shard: Arc<Shard>) {
     loop {
         ticks.tick().await;
         let works = shard.beat();
-        if !works.is_empty() && shard.hub.router_tx.send(super::ToRouter::Works(works)).await.is_err() {
+        if !works.is_empty()
+            && shard
+                .hub
+                .router_tx
+                .send(super::ToRouter::Works(works))
+                .await
+                .is_err()
+        {
             return;
         }
     }

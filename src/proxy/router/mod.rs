@@ -56,7 +56,9 @@ struct Options {
 
 impl Member {
     fn rate_at(&self, now: Instant) -> f64 {
-        self.rate.as_ref().map_or(UNKNOWN_RATE, |rate| rate.rates(now)[1])
+        self.rate
+            .as_ref()
+            .map_or(UNKNOWN_RATE, |rate| rate.rates(now)[1])
     }
 }
 
@@ -267,9 +269,14 @@ impl Router {
     fn lease(&self, session: SessionId, options: &Options) -> Lease {
         let link = match self.members[&session].lease.link {
             Some(link) if options.links.contains(&link) => Some(link),
-            _ => self.weights.place(&self.loads, &options.links, |link| self.pools.share(link)),
+            _ => self
+                .weights
+                .place(&self.loads, &options.links, |link| self.pools.share(link)),
         };
-        Lease { link, version_mask: options.version_mask }
+        Lease {
+            link,
+            version_mask: options.version_mask,
+        }
     }
 
     /// Looks at every lease after something changed.
@@ -281,8 +288,12 @@ impl Router {
         sessions.sort_unstable();
         let mut moved: Vec<(Option<LinkId>, Option<LinkId>, usize)> = Vec::new();
         for session in sessions {
-            let Member { listener, miner, .. } = self.members[&session];
-            let kind = kinds.entry((listener, miner)).or_insert_with(|| self.options(now, listener, miner));
+            let Member {
+                listener, miner, ..
+            } = self.members[&session];
+            let kind = kinds
+                .entry((listener, miner))
+                .or_insert_with(|| self.options(now, listener, miner));
             let lease = self.lease(session, kind);
             let member = self.members.get_mut(&session).expect("listed above");
             if lease == member.lease {
@@ -292,9 +303,14 @@ impl Router {
             if lease.link != from {
                 let rate = member.rate_at(now);
                 from.map(|link| self.loads.entry(link).and_modify(|sum| *sum -= rate));
-                lease.link.map(|link| *self.loads.entry(link).or_default() += rate);
+                lease
+                    .link
+                    .map(|link| *self.loads.entry(link).or_default() += rate);
                 member.since = now;
-                match moved.iter_mut().find(|(a, b, _)| (*a, *b) == (from, lease.link)) {
+                match moved
+                    .iter_mut()
+                    .find(|(a, b, _)| (*a, *b) == (from, lease.link))
+                {
                     Some((_, _, miners)) => *miners += 1,
                     None => moved.push((from, lease.link, 1)),
                 }
@@ -304,7 +320,12 @@ impl Router {
         }
         for (from, to, miners) in moved {
             let why = self.why(from, to);
-            self.outputs.push_back(Output::Event(Event::Moved { from, to, miners, why }));
+            self.outputs.push_back(Output::Event(Event::Moved {
+                from,
+                to,
+                miners,
+                why,
+            }));
         }
     }
 
@@ -341,7 +362,10 @@ impl Router {
     /// What an undemanding miner of each listener could be leased to: when this changes by itself, a pool has become
     /// trusted again.
     fn outlook(&self, now: Instant) -> Vec<Vec<LinkId>> {
-        let everyone = Capability { version_mask: u32::MAX, min_bits: 0 };
+        let everyone = Capability {
+            version_mask: u32::MAX,
+            min_bits: 0,
+        };
         let links = |at| self.pools.candidates(now, listener_id(at), everyone);
         (0..self.config.listeners.len()).map(links).collect()
     }

@@ -1,8 +1,6 @@
 //! What goes into a session and comes out of it: plain values, no behaviour.
 
-use crate::proxy::lease::{
-    Issue, LaneMemory, Lease, ListenerId, ResumeToken, Seat, SessionId, Submission,
-};
+use crate::proxy::lease::{Issue, Lease, ListenerId, ResumeToken, Seat, SessionId, Submission};
 use crate::proxy::tally::{Drop as Dropped, Judged};
 use crate::work::{Difficulty, Lane, LinkId, Proof, Share, Work, vardiff};
 use std::sync::Arc;

@@ -6,8 +6,11 @@ use super::replies::KeptId;
 use super::{Attach, Close, Event, Output, Session};
 use crate::proxy::lease::ResumeToken;
 use crate::proxy::tally::Reject;
-use crate::stratum::v1::down::{self, Configure, Message, Request, reply};
-use crate::stratum::v1::message::{Id, agent_minimum, password_hints, worker_label};
+use crate::stratum::v1::down::{
+    self, Configure, Message, Request, agent_minimum, password_hints, reply,
+};
+
+use crate::stratum::v1::message::{Id, worker_label};
 use crate::work::Difficulty;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,7 +37,7 @@ impl Session {
                 return self.close(Close::Misbehaved);
             }
         }
-        if matches!(message.request, Ok(Request::Submit(_))) {
+        if message.is_submit {
             self.submits.take(now, self.config.submits);
         } else {
             self.others.take(now, self.config.others);
@@ -64,7 +67,7 @@ impl Session {
             Ok(Request::Unknown) => self.answer(id, |out, id| {
                 reply::error(out, id, METHOD_NOT_FOUND, "Method not found");
             }),
-            Err(down::InvalidParams { submit: true, .. }) => self.unreadable_share(now, id),
+            Err(_) if message.is_submit => self.unreadable_share(now, id),
             Err(_) => self.refuse(id, Reject::InvalidParams),
         }
     }
@@ -139,7 +142,7 @@ impl Session {
                 .push_back(Output::Event(Event::Authorized(label)));
         }
         let hints = password_hints(password.unwrap_or_default());
-        if let Some(minimum) = hints.minimum {
+        if let Some(minimum) = hints.fixed_min {
             self.vardiff.suggest_min(minimum);
         }
         if let Some(start) = hints.start {

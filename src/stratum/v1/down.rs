@@ -22,6 +22,8 @@ pub struct Message<'a> {
     pub id: Option<Id<'a>>,
     /// What it asks; `Err`: the method is known but its parameters are not right (answered with 20).
     pub request: Result<Request<'a>, InvalidParams>,
+    /// It is a share, readable or not: the two are counted and limited as such.
+    pub is_submit: bool,
 }
 
 /// The parameters do not fit the method.
@@ -126,7 +128,11 @@ pub fn parse(line: &[u8]) -> Result<Message<'_>, Malformed> {
             return Err(Malformed::NoMethod);
         }
         let request = Ok(Request::Pong);
-        return Ok(Message { id, request });
+        return Ok(Message {
+            id,
+            request,
+            is_submit: false,
+        });
     };
     let request = match &*method {
         "mining.submit" => submit(params).map(Request::Submit),
@@ -140,7 +146,12 @@ pub fn parse(line: &[u8]) -> Result<Message<'_>, Malformed> {
         "mining.pong" | "pong" => Ok(Request::Pong),
         _ => Ok(Request::Unknown),
     };
-    Ok(Message { id, request })
+    let is_submit = method == "mining.submit";
+    Ok(Message {
+        id,
+        request,
+        is_submit,
+    })
 }
 
 fn submit<'a>(params: &Params<'a>) -> Result<Submit<'a>, InvalidParams> {
