@@ -5,6 +5,7 @@ pub mod demo;
 pub mod run;
 pub mod sim;
 pub mod status;
+pub mod units;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -1,14 +1,110 @@
-//! `sluice sim pool | fleet`.
-use std::process::ExitCode;
+//! `sluice sim pool | fleet`: simulated peers, usable alone against anything.
+//!
+//! What the two have in common: when they end, how often they speak, what they exit with. Invariant: exit code 0 says
+//! that shares were accepted and that nobody broke a rule.
+
+mod fleet;
+mod pool;
+
+use std::{
+    future::Future,
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
 /// Verbs.
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
-    /// A simulated pool
-    Pool,
-    /// A simulated fleet
-    Fleet,
+    /// A simulated V1 pool that judges every share itself
+    ///
+    /// Point any miner or proxy at it. It makes realistic jobs (coinbase, twelve branches), judges each share from the
+    /// raw bytes, and can misbehave in the ways pools do. Nothing it hands out is valid on any chain.
+    ///
+    /// Exit code 0 only when shares were accepted and no bad one came (stale ones are not held against anyone).
+    Pool(Box<pool::Args>),
+    /// A simulated V1 fleet that hashes for real, at lab difficulty
+    ///
+    /// Each miner has its own connection and the manners of a firmware family, and checks from the wire that the other
+    /// side keeps the rules: replies in order, no push before subscribe, difficulty only with a new job, never silent.
+    ///
+    /// Exit code 0 only when shares were accepted and no rule was broken.
+    Fleet(Box<fleet::Args>),
 }
+
 /// Runs it.
-pub fn main(_verb: Verb) -> ExitCode {
-    todo!()
+pub fn main(verb: Verb) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(super::exit::ENVIRONMENT, &format!("no runtime: {error}")),
+    };
+    runtime.block_on(async {
+        match verb {
+            Verb::Pool(args) => Box::pin(pool::run(&args)).await,
+            Verb::Fleet(args) => Box::pin(fleet::run(&args)).await,
+        }
+    })
+}
+
+/// Says why on the error stream.
+fn fail(code: u8, why: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "error: {why}");
+    ExitCode::from(code)
+}
+
+/// A line for people; a closed pipe is quiet.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A status line: on the error stream, so that the output stays the summary alone.
+fn status(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Speaks once a second on a terminal, every 10 s otherwise, until the time is over, Ctrl-C or SIGTERM.
+async fn until_over(span: Option<Duration>, quiet: bool, mut speak: impl FnMut(Duration)) {
+    let begun = Instant::now();
+    let terminal = std::io::stderr().is_terminal();
+    let every = Duration::from_secs(if terminal { 1 } else { 10 });
+    let mut ticks = tokio::time::interval(every);
+    ticks.tick().await; // the first comes at once, and there is nothing to say yet
+    let over = async {
+        match span {
+            Some(span) => tokio::time::sleep(span).await,
+            None => std::future::pending().await,
+        }
+    };
+    let signal = signalled();
+    tokio::pin!(over, signal);
+    loop {
+        tokio::select! {
+            () = &mut over => return,
+            () = &mut signal => return,
+            _ = ticks.tick() => if !quiet {
+                speak(begun.elapsed());
+            },
+        }
+    }
+}
+
+fn signalled() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = signal(SignalKind::interrupt());
+    let terminate = signal(SignalKind::terminate());
+    async move {
+        match (interrupt, terminate) {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            // Without handlers the signals end the process themselves.
+            _ => std::future::pending().await,
+        }
+    }
 }

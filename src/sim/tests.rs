@@ -9,10 +9,14 @@ use super::{
     poolcore::PoolOutput,
     template::Template,
     watch::Violation,
-    wire::Cutter,
+    wire::{Cutter, request},
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 const SOON: Duration = Duration::from_secs(20);
 /// 2^-24: 256 hashes a share.
@@ -227,6 +231,40 @@ async fn a_paused_fleet_stays_connected_and_finds_nothing() {
     let later = fleet.wait_for(SOON, |s| s.jobs >= jobs + 2).await.unwrap();
     assert_eq!(later.submitted, settled.submitted);
     assert_eq!(later.mining, 2);
+}
+
+#[tokio::test]
+async fn the_pool_speaks_inside_tls_too() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let (cert, key) = (made.cert.der().clone(), made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.clone()], key.try_into().unwrap())
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(cert).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let listen = ([127, 0, 0, 1], 0).into();
+    let pool = Pool::start(listen, easy(), Some(Arc::new(server))).unwrap();
+    let plain = tokio::net::TcpStream::connect(pool.address())
+        .await
+        .unwrap();
+    let name = "localhost".try_into().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let mut stream = connector.connect(name, plain).await.unwrap();
+    let line = format!("{}\n", request(1, "mining.subscribe", &json!([])));
+    stream.write_all(line.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    let mut reader = tokio::io::BufReader::new(stream);
+    reader.read_line(&mut reply).await.unwrap();
+    assert!(reply.contains("mining.notify"), "{reply}");
 }
 
 fn easy() -> PoolConfig {

@@ -1,0 +1,253 @@
+//! `sluice sim pool`.
+//!
+//! Turns arguments into a [`PoolConfig`] and counters into words. Invariant: decides nothing about shares.
+
+use super::{fail, say, status, until_over};
+use crate::cli::{exit, units};
+use crate::sim::{
+    dialect::Dialect,
+    judge::Reason,
+    pool::Pool,
+    poolconfig::{Configure, PoolConfig, PoolStats, PoolVardiff, Segments, Subscribe},
+    wire::hex_u32,
+};
+use serde_json::json;
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Arguments of `sim pool`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to listen; port 0 takes any free one
+    #[arg(long, default_value = "127.0.0.1:3334", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// Difficulty of a new connection; 2^-16 is 65,536 hashes a share
+    #[arg(long, default_value_t = 1.0 / 65_536.0, value_name = "D", value_parser = difficulty)]
+    difficulty: f64,
+    /// Take the difficulty that a miner suggests, if above --difficulty
+    #[arg(long)]
+    honour_suggestions: bool,
+    /// Let the pool adapt difficulty to so many shares per second and connection
+    #[arg(long, value_name = "RATE")]
+    vardiff: Option<f64>,
+    /// A new block (clean job) this often
+    #[arg(long, default_value = "30s", value_parser = units::duration, value_name = "TIME")]
+    block_every: Duration,
+    /// A new job on the same block this often
+    #[arg(long, default_value = "10s", value_parser = units::duration, value_name = "TIME")]
+    job_every: Duration,
+    /// Version bits granted, hex; `none` refuses, `silent` never answers configure
+    #[arg(long, default_value = "1fffe000", value_parser = configure, value_name = "HEX")]
+    version_mask: Configure,
+    /// Length of extranonce1, bytes
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    extranonce1_size: u8,
+    /// Length of extranonce2, bytes
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    extranonce2_size: u8,
+    /// Compact network target, hex; 207fffff makes every second share a block candidate
+    #[arg(long, default_value = "17034219", value_parser = nbits, value_name = "HEX")]
+    nbits: u32,
+    /// Refuse this part of good shares
+    #[arg(long, default_value = "0%", value_parser = units::percentage, value_name = "PERCENT")]
+    reject: f64,
+    /// How refusals are worded
+    #[arg(long, default_value = "standard", value_parser = ["standard", "ckpool", "btcpool", "datum", "mute"])]
+    dialect: String,
+    /// Refuse workers whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    refuse_workers: Option<String>,
+    /// Send everything late by this
+    #[arg(long, default_value = "0s", value_parser = units::duration, value_name = "TIME")]
+    delay: Duration,
+    /// Put all lines of a turn into one segment, or tear each in two
+    #[arg(long, default_value = "line", value_parser = ["line", "together", "torn"])]
+    segments: String,
+    /// How subscribe is answered
+    #[arg(long, default_value = "usual", value_parser = ["usual", "one-pair", "empty", "not-an-array", "silent"])]
+    subscribe: String,
+    /// Go silent, connections open, after this
+    #[arg(long, value_parser = units::duration, value_name = "TIME")]
+    freeze_after: Option<Duration>,
+    /// All chance comes from this number
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// End after this; without it, at Ctrl-C
+    #[arg(long = "for", value_parser = units::duration, value_name = "TIME")]
+    span: Option<Duration>,
+    /// The summary as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &Args) -> ExitCode {
+    let pool = match Pool::start(args.listen, args.config(), None) {
+        Ok(pool) => pool,
+        Err(error) => {
+            let why = format!("cannot listen on {}: {error}", args.listen);
+            return fail(exit::ENVIRONMENT, &why);
+        }
+    };
+    status(&format!(
+        "simulated pool on stratum+tcp://{}",
+        pool.address()
+    ));
+    if let Some(after) = args.freeze_after {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            status("the pool is frozen now");
+            pool.freeze(true);
+        });
+    }
+    until_over(args.span, args.json, |elapsed| {
+        let s = pool.stats();
+        let hashrate = s.accepted_hashes as f64 / elapsed.as_secs_f64().max(1.0);
+        status(&format!(
+            "{:>8}  {} connections, {} shares accepted, {} refused, {}, {} jobs",
+            units::show_duration(elapsed),
+            s.connections,
+            s.accepted,
+            s.rejected_total(),
+            units::show_hashrate(hashrate),
+            s.jobs_made,
+        ));
+    })
+    .await;
+    let stats = pool.stats();
+    pool.stop().await;
+    let good = stats.accepted > 0 && bad(&stats) == 0;
+    say(&if args.json {
+        as_json(&stats, good)
+    } else {
+        as_words(&stats, good)
+    });
+    ExitCode::from(u8::from(!good))
+}
+
+impl Args {
+    fn config(&self) -> PoolConfig {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+        PoolConfig {
+            seed: self.seed,
+            extranonce1_size: self.extranonce1_size.into(),
+            extranonce2_size: self.extranonce2_size.into(),
+            difficulty: self.difficulty,
+            honours_suggestions: self.honour_suggestions,
+            vardiff: self.vardiff.map(|shares_per_s| PoolVardiff {
+                shares_per_s,
+                every: Duration::from_secs(5),
+            }),
+            configure: self.version_mask,
+            subscribe: match self.subscribe.as_str() {
+                "one-pair" => Subscribe::OnePair,
+                "empty" => Subscribe::Empty,
+                "not-an-array" => Subscribe::NotAnArray,
+                "silent" => Subscribe::Silent,
+                _ => Subscribe::Usual,
+            },
+            block_every: Some(self.block_every).filter(|d| !d.is_zero()),
+            job_every: Some(self.job_every).filter(|d| !d.is_zero()),
+            nbits: self.nbits,
+            unix_time: unix.map_or(0, |d| d.as_secs() as u32),
+            refuses_workers: self.refuse_workers.clone(),
+            reject_ratio: self.reject,
+            delay: self.delay,
+            segments: match self.segments.as_str() {
+                "together" => Segments::Together,
+                "torn" => Segments::Torn,
+                _ => Segments::PerLine,
+            },
+            dialect: Dialect::ALL
+                .into_iter()
+                .find(|d| d.name() == self.dialect)
+                .unwrap_or_default(),
+            ..PoolConfig::default()
+        }
+    }
+}
+
+/// Shares that an honest miner through an honest proxy does not send.
+fn bad(stats: &PoolStats) -> u64 {
+    let forgiven = [Reason::Stale, Reason::Unauthorized, Reason::OnPurpose];
+    let bad = stats.rejected.iter().filter(|(r, _)| !forgiven.contains(r));
+    bad.map(|(_, count)| count).sum()
+}
+
+fn as_words(s: &PoolStats, good: bool) -> String {
+    let mut lines = vec![
+        format!("connections  {} in all", s.connections_total),
+        format!(
+            "shares       {} received, {} accepted ({}), {} refused",
+            s.received,
+            s.accepted,
+            units::show_hashes(s.accepted_hashes),
+            s.rejected_total()
+        ),
+    ];
+    for (reason, count) in &s.rejected {
+        lines.push(format!("             {count} {}", reason.name()));
+    }
+    lines.push(format!("workers      {}", s.users.len()));
+    lines.push(format!("candidates   {} block candidates", s.blocks));
+    lines.push(format!(
+        "jobs         {} sent out, {} of them on a new block",
+        s.jobs_made, s.blocks_made
+    ));
+    lines.push(format!(
+        "the wire     {} lines ({} bytes) in, {} lines ({} bytes) out",
+        s.lines_in, s.bytes_in, s.lines_out, s.bytes_out
+    ));
+    lines.push(match (good, s.accepted) {
+        (true, _) => "result       good: shares were accepted and no bad one came".to_owned(),
+        (false, 0) => "result       bad: no share was accepted".to_owned(),
+        _ => format!("result       bad: {} shares should never have come", bad(s)),
+    });
+    lines.join("\n")
+}
+
+fn as_json(s: &PoolStats, good: bool) -> String {
+    let rejected: serde_json::Map<_, _> = s
+        .rejected
+        .iter()
+        .map(|(reason, count)| (reason.name().to_owned(), json!(count)))
+        .collect();
+    json!({
+        "good": good,
+        "connections_total": s.connections_total,
+        "received": s.received,
+        "accepted": s.accepted,
+        "rejected": rejected,
+        "accepted_hashes": s.accepted_hashes as f64,
+        "block_candidates": s.blocks,
+        "workers": s.users.len(),
+        "jobs": s.jobs_made,
+        "blocks": s.blocks_made,
+        "lines_in": s.lines_in,
+        "lines_out": s.lines_out,
+        "bytes_in": s.bytes_in,
+        "bytes_out": s.bytes_out,
+    })
+    .to_string()
+}
+
+fn difficulty(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok();
+    let fits = number.filter(|d| crate::sim::wire::Bound::of_difficulty(*d).is_some());
+    fits.ok_or_else(|| format!("'{text}' is not a difficulty between 2^-40 and 2^63"))
+}
+
+fn configure(text: &str) -> Result<Configure, String> {
+    match text {
+        "none" => Ok(Configure::Refuse),
+        "silent" => Ok(Configure::Silent),
+        hex => nbits(hex).map(Configure::Grant),
+    }
+}
+
+fn nbits(text: &str) -> Result<u32, String> {
+    hex_u32(text).ok_or_else(|| format!("'{text}' is not up to eight hex digits"))
+}
