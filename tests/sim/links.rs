@@ -113,7 +113,7 @@ impl World {
         self.links[at].awake = false;
         for step in 0.. {
             if step == 5000 {
-                self.fail(format!("link {at} spins"));
+                panic!("link {at} spins");
             }
             self.carry_out_link(at);
             self.write_link(at);

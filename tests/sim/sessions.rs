@@ -154,7 +154,7 @@ impl World {
         }
         for step in 0.. {
             if step == SPINNING {
-                self.fail(format!("session {id} spins"));
+                panic!("session {id} spins");
             }
             if conn.ending {
                 return !self.end_session(id, conn);

@@ -350,7 +350,8 @@ impl DownTap {
                     books.fail(now, format!("a notify nobody published: {message}"))
                 }
                 Some("mining.set_difficulty") => {
-                    self.difficulty = message["params"][0].as_f64().unwrap_or(f64::NAN);
+                    // Not serde_json's number, which may be one unit in the last place off.
+                    self.difficulty = wire::first_number(&line).unwrap_or(f64::NAN);
                 }
                 Some(_) => {}
                 None => self.reply(books, now, miner, &message),

@@ -203,9 +203,8 @@ impl Link {
         if extranonce.size < layout.total() {
             return;
         }
-        let clean = clean
-            || self.extranonce_due.take().is_some()
-            || matches!(self.phase, Phase::Jobless(_));
+        let new_extranonce = self.extranonce_due.take().is_some();
+        let clean = clean || new_extranonce || matches!(self.phase, Phase::Jobless(_));
         let terms = Terms {
             epoch: self.epoch,
             layout,
@@ -467,6 +466,7 @@ impl Machine for Link {
                 .push_back(Output::Connect(self.redirect.take()));
         }
         if self.extranonce_due.is_some_and(|due| now >= due) {
+            self.extranonce_due = None;
             self.issue(now, true);
         }
         if self.refresh_due().is_some_and(|(due, _)| now >= due) {
