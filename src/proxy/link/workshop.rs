@@ -1,7 +1,8 @@
 //! Makes work of a pool's jobs, and new work of old (refresh). Not a protocol: it sees decoded jobs only.
 //!
 //! Invariant: no two works of a link span the same search space. A job repeated by the pool and a refresh both get a
-//! later ntime than any work with the same content had, because miners start extranonce2 over at every notify.
+//! later ntime than any work with the same content had, because miners start extranonce2 over at every notify, and a
+//! later one than any miner can have rolled to meanwhile, because some firmware advances ntime with the seconds.
 
 use crate::proxy::lease::Issue;
 use crate::stratum::v1::down::notification;
@@ -30,7 +31,13 @@ pub(super) struct Workshop {
     current: Option<Arc<Work>>,
     /// When the pool's ntime was right.
     received: Option<Instant>,
+    /// When the work in force was given out.
+    issued: Option<Instant>,
 }
+
+/// Seconds between what miners can have rolled to and the ntime of a renewed job: a notify may be held for 250 ms and
+/// be late on its way, and until it is there its miner rolls on.
+const ROLL_MARGIN_S: u32 = 2;
 
 impl Workshop {
     pub(super) fn new(link: LinkId, ids: Arc<AtomicU32>) -> Self {
@@ -40,12 +47,8 @@ impl Workshop {
             generation: 0,
             current: None,
             received: None,
+            issued: None,
         }
-    }
-
-    /// The newest work.
-    pub(super) fn current(&self) -> Option<&Arc<Work>> {
-        self.current.as_ref()
     }
 
     /// The generation of the newest work; older ones are stale.
@@ -77,7 +80,7 @@ impl Workshop {
         prefix.extend_from_slice(&job.coinb1);
         prefix.extend_from_slice(extranonce1);
         prefix.resize(prefix.len() + usize::from(pad), 0);
-        let ntime = self.fresh_ntime(job, &prefix);
+        let ntime = self.fresh_ntime(now, job, &prefix);
         let new_block = self
             .current
             .as_ref()
@@ -107,44 +110,48 @@ impl Workshop {
         })
         .map_err(|_| "the job is out of limits")?;
         self.received = Some(now);
-        Ok(self.publish(work))
+        Ok(self.publish(now, work))
     }
 
-    /// The same work under a new id, its ntime advanced by the seconds since it came; `None`: there is none, or no
-    /// second has passed.
+    /// The same work under a new id, its ntime advanced past what miners can have reached; `None`: there is none.
     pub(super) fn refresh(&mut self, now: Instant) -> Option<Arc<Issue>> {
         let current = self.current.clone()?;
-        let age = now.saturating_duration_since(self.received?).as_secs();
-        let ntime = current.pool_ntime.saturating_add(u32::try_from(age).ok()?);
-        if ntime <= current.ntime {
-            return None;
-        }
-        let work = current.refreshed(self.take_id(), ntime);
-        Some(self.publish(work))
+        let age = seconds_since(now, self.received?);
+        let ntime = current.pool_ntime.saturating_add(age);
+        let work = current.refreshed(self.take_id(), ntime.max(self.unrolled(now, &current)));
+        Some(self.publish(now, work))
     }
 
-    /// A repeated job must not be searched twice: one second on from the last.
-    fn fresh_ntime(&self, job: &Notify, prefix: &[u8]) -> u32 {
+    /// A repeated job must not be searched twice.
+    fn fresh_ntime(&self, now: Instant, job: &Notify, prefix: &[u8]) -> u32 {
         match &self.current {
             Some(old)
-                if old.ntime >= job.ntime
-                    && old.prev_hash == job.prev_hash
+                if old.prev_hash == job.prev_hash
                     && *old.coinbase_prefix == *prefix
                     && *old.coinbase_suffix == *job.coinb2
                     && *old.branch == *job.branch
                     && old.version == job.version =>
             {
-                old.ntime.saturating_add(1)
+                job.ntime.max(self.unrolled(now, old))
             }
             _ => job.ntime,
         }
+    }
+
+    /// The first ntime that no miner of this work can have rolled to by now.
+    fn unrolled(&self, now: Instant, work: &Work) -> u32 {
+        let elapsed = self.issued.map_or(0, |at| seconds_since(now, at));
+        work.ntime
+            .saturating_add(elapsed)
+            .saturating_add(ROLL_MARGIN_S)
     }
 
     fn take_id(&self) -> WorkId {
         WorkId(self.ids.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn publish(&mut self, work: Work) -> Arc<Issue> {
+    fn publish(&mut self, now: Instant, work: Work) -> Arc<Issue> {
+        self.issued = Some(now);
         let work = Arc::new(work);
         self.current = Some(work.clone());
         Arc::new(Issue {
@@ -153,4 +160,8 @@ impl Workshop {
             work,
         })
     }
+}
+
+fn seconds_since(now: Instant, then: Instant) -> u32 {
+    u32::try_from(now.saturating_duration_since(then).as_secs()).unwrap_or(u32::MAX)
 }
