@@ -71,7 +71,10 @@ pub struct Books {
     pub written_count: Vec<u64>,
     pub ends: Vec<Ends>,
     pub pool_received: Vec<u64>,
-    pub unsent: u64,
+    /// Requests of shares in order, by connection: as the link wrote them, as the pool read them.
+    pub written_ids: HashMap<usize, Vec<u64>>,
+    pub read_ids: HashMap<usize, Vec<u64>>,
+    written_at: HashMap<(usize, u64), Ns>,
     pub moves: BTreeMap<&'static str, usize>,
     pools: Vec<PoolView>,
 }
@@ -101,7 +104,9 @@ impl Books {
             written_count: vec![0; pools],
             ends: vec![Ends::default(); pools],
             pool_received: vec![0; pools],
-            unsent: 0,
+            written_ids: HashMap::new(),
+            read_ids: HashMap::new(),
+            written_at: HashMap::new(),
             moves: BTreeMap::new(),
             pools: (0..pools).map(|_| PoolView::default()).collect(),
         }
@@ -167,19 +172,14 @@ impl Books {
         self.works.insert(id, Arc::new(known));
     }
 
-    /// Bytes that a link had for its pool when the connection went: shares among them never left.
-    pub fn unsent(&mut self, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(bytes);
-        self.unsent += text.matches("mining.submit").count() as u64;
-    }
-
-    pub fn pool_reads(&mut self, link: usize, conn: usize, sent: Ns, line: &[u8]) {
+    pub fn pool_reads(&mut self, link: usize, conn: usize, line: &[u8]) {
         let message: Value = serde_json::from_slice(line).unwrap_or_default();
         if message["method"] == "mining.submit" {
             self.pool_received[link] += 1;
-            let view = self.view(link, conn);
             if let Some(id) = message["id"].as_u64() {
-                view.submits.insert(id, sent);
+                let sent = self.written_at.get(&(link, id)).copied().unwrap_or(0);
+                self.read_ids.entry(conn).or_default().push(id);
+                self.view(link, conn).submits.insert(id, sent);
             }
         }
     }
@@ -332,6 +332,7 @@ impl DownTap {
     pub fn sent(&mut self, books: &mut Books, now: Ns, miner: usize, bytes: &[u8]) {
         let mut lines = Vec::new();
         self.cutter.push(bytes, |line| lines.push(line.to_vec()));
+        let told = self.difficulty;
         for line in lines {
             books.note(now, || {
                 let text = String::from_utf8_lossy(&line);
@@ -356,6 +357,12 @@ impl DownTap {
                 Some(_) => {}
                 None => self.reply(books, now, miner, &message),
             }
+        }
+        if told != self.difficulty && self.difficulty_before != Some(self.difficulty) {
+            books.fail(
+                now,
+                format!("miner {miner}: a difficulty changed and no notify followed"),
+            );
         }
     }
 
@@ -501,13 +508,17 @@ pub struct UpTap {
     up: Cutter,
     en1: Vec<u8>,
     jobs: HashMap<String, (Job, Vec<u8>)>,
+    conn: usize,
     /// Shares on this connection without an answer, and when they left.
     pub unanswered: BTreeMap<u64, Ns>,
 }
 
 impl UpTap {
-    pub fn connected(&mut self) {
-        *self = Self::default();
+    pub fn connected(&mut self, conn: usize) {
+        *self = Self {
+            conn,
+            ..Self::default()
+        };
     }
 
     /// Bytes that the link is given.
@@ -563,6 +574,8 @@ impl UpTap {
             books.written_count[link] += 1;
             if let Some(id) = message["id"].as_u64() {
                 self.unanswered.insert(id, now);
+                books.written_at.insert((link, id), now);
+                books.written_ids.entry(self.conn).or_default().push(id);
             }
             if books.watched {
                 self.submit(books, now, link, &message);
