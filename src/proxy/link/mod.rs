@@ -264,17 +264,8 @@ impl Link {
         if !matches!(self.phase, Phase::Up(_)) {
             return self.keep_or_drop(share, Dropped::LinkLost);
         }
-        if !share.block {
-            if share.work.epoch != self.epoch {
-                return self.drop_share(share, Dropped::LinkLost);
-            }
-            if share.work.id < self.valid_from || share.work.generation < self.workshop.generation()
-            {
-                return self.drop_share(share, Dropped::Stale);
-            }
-            if !self.ledger.has_room() {
-                return self.drop_share(share, Dropped::LinkFull);
-            }
+        if let Some(why) = self.hopeless(&share) {
+            return self.drop_share(share, why);
         }
         match self.names.name(now, &share.worker) {
             names::Name::Use(user) => self.write_share(now, &share, &user),
@@ -284,6 +275,30 @@ impl Link {
                 self.hold(now, user, share);
             }
             names::Name::Wait(user) => self.hold(now, user, share),
+        }
+    }
+
+    /// Why this pool would not credit the share; a block is always worth the try.
+    fn hopeless(&self, share: &Submission) -> Option<Dropped> {
+        let work = &share.work;
+        if share.block {
+            None
+        } else if work.epoch != self.epoch {
+            Some(Dropped::LinkLost)
+        } else if work.id < self.valid_from || work.generation < self.workshop.generation() {
+            Some(Dropped::Stale)
+        } else if !self.ledger.has_room() {
+            Some(Dropped::LinkFull)
+        } else {
+            None
+        }
+    }
+
+    /// A share that has waited for its name: the pool may have moved on meanwhile.
+    fn write_held(&mut self, now: Instant, share: Box<Submission>, user: &str) {
+        match self.hopeless(&share) {
+            None => self.write_share(now, &share, user),
+            Some(why) => self.drop_share(share, why),
         }
     }
 
@@ -482,7 +497,7 @@ impl Machine for Link {
         }
         for share in self.names.overdue(now) {
             let account = self.names.account();
-            self.write_share(now, &share, &account);
+            self.write_held(now, share, &account);
         }
         self.turn_over(now);
     }
