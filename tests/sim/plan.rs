@@ -213,7 +213,7 @@ impl Plan {
             .iter()
             .map(|pool| pool.config.extranonce2_size)
             .min();
-        if rng.chance(0.5) || plan.pools.iter().any(|pool| pool.opens > 8 * S) {
+        if rng.chance(0.5) || plan.pools.iter().any(|pool| pool.opens > 2 * S) {
             plan.layout = Layout::for_pool(smallest.unwrap_or(8) as u8);
         }
         let faults = 2 + below(&mut rng, 9);

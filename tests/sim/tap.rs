@@ -237,12 +237,7 @@ impl Books {
 
     pub fn closed(&mut self, now: Ns, miner: usize, why: Close, left: bool, tainted: bool) {
         self.note(now, || format!("miner {miner} closed {why:?} left {left}"));
-        let fair = match why {
-            Close::Peer => left,
-            Close::Resumed => left || tainted,
-            Close::SlowReader => left || tainted,
-            _ => left,
-        };
+        let fair = left || (tainted && why != Close::Peer);
         if !fair {
             self.fail(now, format!("miner {miner} was closed: {why:?}"));
         }
