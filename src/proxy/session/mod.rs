@@ -431,9 +431,11 @@ impl Machine for Session {
         }
         self.issue(now);
         if self.ready() && now >= self.last_sent + SILENCE {
-            if let Some(difficulty) = self.advertised {
-                notification::set_difficulty(self.replies.tail(), difficulty);
-            }
+            // Without any work yet (no pool is there) a difficulty is as harmless as any line.
+            let difficulty = self.advertised.unwrap_or(self.vardiff.current());
+            notification::set_difficulty(self.replies.tail(), difficulty);
+            // Also where it must wait behind a verdict: it is on its way, and asking again would ask for ever.
+            self.last_sent = now;
         }
         self.turn_over(now);
     }
