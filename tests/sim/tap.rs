@@ -353,7 +353,10 @@ impl DownTap {
                 None => self.reply(books, now, miner, &message),
             }
         }
-        if told != self.difficulty && self.difficulty_before != Some(self.difficulty) {
+        let settled = self
+            .difficulty_before
+            .is_none_or(|before| before == self.difficulty);
+        if told != self.difficulty && !settled {
             books.fail(
                 now,
                 format!("miner {miner}: a difficulty changed and no notify followed"),
