@@ -58,6 +58,8 @@ pub struct Books {
     pub submits_read: u64,
     pub accepted: u64,
     pub accepted_weight: u128,
+    /// Credited shares and their weight, by the link of their work.
+    pub by_link: Vec<(u64, u128)>,
     pub rejected: BTreeMap<i64, u64>,
     pub closes: Vec<(usize, Close)>,
     pub works: HashMap<u32, Arc<Known>>,
@@ -92,6 +94,7 @@ impl Books {
             submits_read: 0,
             accepted: 0,
             accepted_weight: 0,
+            by_link: vec![(0, 0); pools],
             rejected: BTreeMap::new(),
             closes: Vec::new(),
             works: HashMap::new(),
@@ -463,11 +466,14 @@ impl DownTap {
                 format!("miner {miner}: accepted a job it was never given {found:x?}"),
             );
         };
-        books.accepted_weight += wire::hashes(*judged);
+        let weight = wire::hashes(*judged);
+        books.accepted_weight += weight;
+        let work = books.works[&found.job].clone();
+        books.by_link[work.link].0 += 1;
+        books.by_link[work.link].1 += weight;
         if !books.watched {
             return;
         }
-        let work = books.works[&found.job].clone();
         let job = &work.job;
         let hash = hash(
             job,
