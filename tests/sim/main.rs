@@ -61,11 +61,18 @@ fn live_many(first: u64) {
     if from_env().is_some() {
         return;
     }
-    let mut shares = 0;
+    let (mut shares, mut lost_pools, mut resumed) = (0, 0, 0);
     for seed in first..first + EACH {
-        shares += live(seed).books.accepted;
+        let world = live(seed);
+        shares += world.books.accepted;
+        lost_pools += world.watch.detections;
+        resumed += world
+            .miners
+            .iter()
+            .map(|m| m.core.stats().resumed)
+            .sum::<u64>();
     }
-    println!("{EACH} seeds, {shares} shares");
+    println!("{EACH} seeds, {shares} shares, {lost_pools} lost pools, {resumed} resumed");
     assert!(
         shares > EACH * 100,
         "worlds in which next to nothing happens prove nothing"
@@ -87,6 +94,28 @@ fn one_seed() {
         books.moves,
         books.parked,
     );
+}
+
+/// What two runs of a seed must agree in.
+fn digest(world: &World) -> String {
+    let books = &world.books;
+    format!(
+        "{} {} {:?} {:?} {:?} {:?} {:?}",
+        books.accepted,
+        books.submits_read,
+        books.by_link,
+        books.rejected,
+        books.written_ids,
+        books.closes,
+        books.judged
+    )
+}
+
+#[test]
+fn a_seed_has_one_history() {
+    for seed in (0..40).step_by(3) {
+        assert_eq!(digest(&live(seed)), digest(&live(seed)), "seed {seed}");
+    }
 }
 
 #[test]

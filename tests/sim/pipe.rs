@@ -73,14 +73,17 @@ impl Pipe {
         at.max(self.stalled)
     }
 
-    /// What has arrived. `Err`: something will have, then.
+    /// What has arrived. `Err`: the reader stalls until then.
     pub fn pop(&mut self, now: Ns) -> Result<Option<Parcel>, Ns> {
         let Some(first) = self.way.front().filter(|_| !self.dead) else {
             return Ok(None);
         };
-        let at = first.at.max(self.stalled);
-        if at > now {
-            return Err(at);
+        // What is still on its way has an event of its own; a stall may have come after that was planned.
+        if self.stalled > now {
+            return Err(self.stalled);
+        }
+        if first.at > now {
+            return Ok(None);
         }
         let parcel = self.way.pop_front();
         if let Some(Parcel {

@@ -75,6 +75,7 @@ pub struct Conn {
     vanished: bool,
     ending: bool,
     timer: Option<Ns>,
+    armed: Option<Ns>,
 }
 
 impl Conn {
@@ -104,6 +105,7 @@ impl Conn {
             vanished: false,
             ending: false,
             timer: None,
+            armed: None,
         }
     }
 
@@ -222,8 +224,10 @@ impl World {
         let due = times.map(|at| self.clock.ns(at)).chain(slow).min();
         let due = due.unwrap_or(now + 3600 * S);
         if due > now && conn.timer.is_none_or(|at| at > now) {
-            if conn.timer != Some(due) {
-                conn.timer = Some(due);
+            conn.timer = Some(due);
+            // An event that comes earlier looks again; one more for every change would drown a large world.
+            if conn.armed.is_none_or(|at| at <= now || at > due) {
+                conn.armed = Some(due);
                 self.clock.plan(due, Ev::Session(id));
             }
             return false;
