@@ -21,7 +21,7 @@ use crate::work::hashrate::Hashrate;
 use crate::work::{Layout, LinkId};
 use pools::{Capability, Pools};
 use seats::{Seating, Seats, Wish};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use weights::{Movable, Weights};
 
@@ -73,7 +73,8 @@ pub struct Router {
     pools: Pools,
     seats: Option<Seats>,
     waiting: VecDeque<Wish>,
-    members: HashMap<SessionId, Member>,
+    /// In order, so that sums of rates and with them every decision are the same in every run.
+    members: BTreeMap<SessionId, Member>,
     weights: Weights,
     masks: Vec<u32>,
     told_fleet: HashMap<LinkId, f64>,
@@ -94,7 +95,7 @@ impl Router {
             pools: Pools::new(&config),
             seats: None,
             waiting: VecDeque::new(),
-            members: HashMap::new(),
+            members: BTreeMap::new(),
             weights: Weights::default(),
             masks: vec![config.version_mask; config.listeners.len()],
             told_fleet: HashMap::new(),

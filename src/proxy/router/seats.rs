@@ -70,7 +70,7 @@ pub(super) struct Seats {
     /// When rests end, in order.
     ends: BTreeMap<(Instant, Lane), ResumeToken>,
     /// Wishes that wait for a holder to let go, by that holder.
-    handovers: HashMap<SessionId, (Wish, Instant)>,
+    handovers: BTreeMap<SessionId, (Wish, Instant)>,
 }
 
 impl Seats {
@@ -82,7 +82,7 @@ impl Seats {
             tokens: HashMap::new(),
             rested: HashMap::new(),
             ends: BTreeMap::new(),
-            handovers: HashMap::new(),
+            handovers: BTreeMap::new(),
         }
     }
 
@@ -170,7 +170,7 @@ impl Seats {
     /// Wishes whose holder did not let go in time; they shall have fresh lanes.
     pub(super) fn impatient(&mut self, now: Instant) -> Vec<Wish> {
         self.handovers
-            .extract_if(|_, (_, until)| now >= *until)
+            .extract_if(.., |_, (_, until)| now >= *until)
             .map(|(_, (mut wish, _))| {
                 wish.attach.resume = None;
                 wish

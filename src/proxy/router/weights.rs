@@ -5,7 +5,7 @@
 
 use crate::proxy::lease::SessionId;
 use crate::work::LinkId;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// How fast past imbalance is paid back: two dwell times, so that what moved is seen before it is judged again.
@@ -30,7 +30,7 @@ pub(super) struct Movable {
 #[derive(Debug, Default)]
 pub(super) struct Weights {
     links: Vec<(LinkId, f64)>,
-    done: HashMap<LinkId, f64>,
+    done: BTreeMap<LinkId, f64>,
 }
 
 impl Weights {
