@@ -154,7 +154,9 @@ impl Task {
 
     fn return_seat(&mut self, session: SessionId, seat: crate::proxy::lease::Seat) {
         self.ports.remove(&session);
-        let memory = Some((seat.lane, seat.memory, false));
+        // A resumed lane has work out there, though this session never got any.
+        let worked = !seat.memory.sent.is_empty();
+        let memory = Some((seat.lane, seat.memory, worked));
         self.start.router.handle_input(
             Instant::now(),
             Input::Detach {

@@ -431,7 +431,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         debug!(session = self.id.0, why = why.label(), "closed");
         if self.seat.is_some() || self.orders.is_some() {
             let (session, vanished) = (self.id, self.vanished);
-            let memory = self.session.into_memory();
+            let mut memory = self.session.into_memory();
+            if let Some(mut reply) = self.seat.take() {
+                // Closed first: a seat sent later comes back to the router, one sent before is in here and would be lost.
+                reply.close();
+                if let Ok(Ok((seat, ..))) = reply.try_recv() {
+                    let worked = !seat.memory.sent.is_empty();
+                    memory = Some((seat.lane, seat.memory, worked));
+                }
+            }
             let input = router::Input::Detach {
                 session,
                 memory,
