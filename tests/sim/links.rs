@@ -3,10 +3,10 @@
 //! Invariant: a link's queue is bounded; who waits for room gets it in the order of waiting.
 
 use crate::clock::{Ev, Ns, S};
+use crate::lines::UpTap;
 use crate::pipe::Item;
 use crate::plan::Plan;
 use crate::sessions::Mailbox;
-use crate::tap::UpTap;
 use crate::world::{World, link_config, router_config};
 use sluice::machine::Machine;
 use sluice::proxy::lease::{Issue, Lease, SessionId, Submission};
@@ -239,7 +239,7 @@ impl World {
                 Output::Status(status) => {
                     self.status_changed(at, &status);
                     self.links[at].status = Some(status.clone());
-                    self.to_router(router::Input::Link(LinkId(at as u16), status));
+                    self.tell_router(router::Input::Link(LinkId(at as u16), status));
                 }
                 Output::Settle(end) => self.books.settled(at, &end),
                 Output::Event(_) => {}
@@ -278,7 +278,7 @@ impl World {
         self.clock.plan(arrival, Ev::ToPool(up));
     }
 
-    pub fn to_router(&mut self, input: router::Input) {
+    pub fn tell_router(&mut self, input: router::Input) {
         self.router.inbox.push_back(input);
         self.wake_router();
     }

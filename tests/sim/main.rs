@@ -10,6 +10,7 @@
 
 mod checks;
 mod clock;
+mod lines;
 mod links;
 mod peers;
 mod pipe;

@@ -3,8 +3,8 @@
 //! Invariant: whatever the task would await for is a state here (`Parked`, a mailbox), and nothing is read meanwhile.
 
 use crate::clock::{Ev, Ns, S};
+use crate::lines::DownTap;
 use crate::pipe::{Item, Pipe};
-use crate::tap::DownTap;
 use crate::world::World;
 use sluice::machine::Machine;
 use sluice::proxy::lease::{Lease, ListenerId, ResumeToken, SessionId, Submission};
@@ -333,7 +333,7 @@ impl World {
                     token[..8].copy_from_slice(&self.rng.next_u64().to_le_bytes());
                     token[8..].copy_from_slice(&self.rng.next_u64().to_le_bytes());
                     conn.seat = Mailbox::Waiting;
-                    self.to_router(router::Input::Attach {
+                    self.tell_router(router::Input::Attach {
                         session: SessionId(id as u64),
                         listener: ListenerId(0),
                         attach,
@@ -363,7 +363,7 @@ impl World {
             Output::Event(Event::Capability {
                 version_mask,
                 min_bits,
-            }) => self.to_router(router::Input::Capability {
+            }) => self.tell_router(router::Input::Capability {
                 session: SessionId(id as u64),
                 version_mask,
                 min_bits,
@@ -467,7 +467,7 @@ impl World {
             memory = Some((seat.lane, seat.memory, worked));
         }
         if asked {
-            self.to_router(router::Input::Detach {
+            self.tell_router(router::Input::Detach {
                 session: SessionId(id as u64),
                 memory,
                 vanished: conn.vanished,

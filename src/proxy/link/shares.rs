@@ -1,0 +1,109 @@
+//! What a link does with a share: by which name it is written, or why it is dropped. The books are in `ledger`.
+//!
+//! Invariant (I3, I5): a share is written at most once, and never once its pool has moved past it.
+
+use super::names;
+use super::{Asked, BLOCKS_KEPT, Dropped, Link, Output, Submission, request};
+use crate::proxy::link::Phase;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Link {
+    /// A share for the pool: by name, or not at all.
+    pub(super) fn submit(&mut self, now: Instant, share: Box<Submission>) {
+        if !matches!(self.phase, Phase::Up(_)) {
+            return self.keep_or_drop(share, Dropped::LinkLost);
+        }
+        if let Some(why) = self.hopeless(&share) {
+            return self.drop_share(share, why);
+        }
+        match self.names.name(now, &share.worker) {
+            names::Name::Use(user) => self.write_share(now, &share, &user),
+            names::Name::Ask(user) => {
+                let id = self.ledger.ask(Asked::Worker(user.clone()));
+                request::authorize(&mut self.out, id, &user, &self.config.password);
+                self.hold(now, user, share);
+            }
+            names::Name::Wait(user) => self.hold(now, user, share),
+        }
+    }
+
+    /// Why this pool would not credit the share; a block is always worth the try.
+    fn hopeless(&self, share: &Submission) -> Option<Dropped> {
+        let work = &share.work;
+        if share.block {
+            None
+        } else if work.epoch != self.epoch {
+            Some(Dropped::LinkLost)
+        } else if work.id < self.valid_from || work.generation < self.workshop.generation() {
+            Some(Dropped::Stale)
+        } else if !self.ledger.has_room() {
+            Some(Dropped::LinkFull)
+        } else {
+            None
+        }
+    }
+
+    /// A share that has waited for its name: the pool may have moved on meanwhile.
+    pub(super) fn write_held(&mut self, now: Instant, share: Box<Submission>, user: &str) {
+        match self.hopeless(&share) {
+            None => self.write_share(now, &share, user),
+            Some(why) => self.drop_share(share, why),
+        }
+    }
+
+    fn hold(&mut self, now: Instant, user: Arc<str>, share: Box<Submission>) {
+        // A block waits for nobody, and neither does what exceeds the room to wait.
+        if let Err(share) = self.names.hold(user, share) {
+            let account = self.names.account();
+            self.write_share(now, &share, &account);
+        }
+    }
+
+    pub(super) fn write_share(&mut self, now: Instant, share: &Submission, user: &str) {
+        let work = &share.work;
+        let hashes = work.pool_difficulty.hashes();
+        let id = self.ledger.ask(Asked::Share {
+            worker: share.worker.clone(),
+            hashes,
+            at: now,
+            block: share.block,
+        });
+        let (en2, len) = work.pool_extranonce2(share.lane, &share.share);
+        let rolled = (work.version_mask != 0).then_some(share.share.version & work.version_mask);
+        let submit = request::Submit {
+            user,
+            job: &work.pool_job,
+            en2: &en2[..len],
+            ntime: share.share.ntime,
+            nonce: share.share.nonce,
+            version_bits: rolled,
+        };
+        request::submit(&mut self.out, id, &submit);
+    }
+
+    fn keep_or_drop(&mut self, share: Box<Submission>, why: Dropped) {
+        if share.block && self.blocks.len() < BLOCKS_KEPT {
+            self.blocks.push_back(share);
+        } else {
+            self.drop_share(share, why);
+        }
+    }
+
+    /// Blocks found while the pool was away: it may still want them.
+    pub(super) fn resubmit_blocks(&mut self, now: Instant) {
+        let account = self.names.account();
+        while let Some(share) = self.blocks.pop_front() {
+            self.write_share(now, &share, &account);
+        }
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a dropped share has no further owner"
+    )]
+    pub(super) fn drop_share(&mut self, share: Box<Submission>, why: Dropped) {
+        let end = self.ledger.drop_share(&share, why);
+        self.outputs.push_back(Output::Settle(end));
+    }
+}

@@ -1,0 +1,378 @@
+//! Between miners and sessions, between links and pools: every line read and judged a second time.
+//!
+//! Invariant: a tap only reads; what it finds goes into the books.
+
+use crate::clock::Ns;
+use crate::plan::ONE;
+use crate::tap::Books;
+use serde_json::Value;
+use sluice::sim::wire::{self, Bound, Cutter, Job};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Jobs that a session is promised to know.
+const KNOWN: usize = 16;
+
+/// A request of a miner that waits for its answer.
+#[derive(Debug)]
+enum Asked {
+    Subscribe,
+    Authorize,
+    Submit(Box<Found>),
+    Other,
+}
+
+/// A share as submitted.
+#[derive(Debug)]
+struct Found {
+    job: u32,
+    en2: Vec<u8>,
+    ntime: u32,
+    nonce: u32,
+    bits: u32,
+    early: bool,
+}
+
+/// Between a miner and its session.
+#[derive(Debug, Default)]
+pub struct DownTap {
+    open: VecDeque<(String, Asked)>,
+    cutter: Cutter,
+    en1: Vec<u8>,
+    /// When the first worker was authorized.
+    pub authorized: Option<Ns>,
+    /// A watch on time must forgive.
+    pub tainted: bool,
+    difficulty: f64,
+    difficulty_before: Option<f64>,
+    /// Issued jobs and what they are judged at, newest last.
+    jobs: VecDeque<(u32, f64)>,
+    generations: HashMap<usize, u64>,
+    /// When, what, whose.
+    pub last_notify: Option<(Ns, u32, usize)>,
+    /// Since when for whom.
+    pub lease: Option<(Ns, usize)>,
+}
+
+impl DownTap {
+    pub fn leased(&mut self, now: Ns, link: Option<usize>) {
+        if self.lease.map(|(_, link)| link) != link {
+            self.lease = link.map(|link| (now, link));
+        }
+    }
+
+    /// A line that the session reads.
+    pub fn read(&mut self, books: &mut Books, now: Ns, miner: usize, line: &[u8]) {
+        books.note(now, || {
+            format!("miner {miner} > {}", String::from_utf8_lossy(line))
+        });
+        let message: Value = serde_json::from_slice(line).unwrap_or_default();
+        let params = &message["params"];
+        let text = |at: usize| params[at].as_str().unwrap_or_default();
+        let number = |at: usize| wire::hex_u32(text(at)).unwrap_or(0);
+        let asked = match message["method"].as_str() {
+            Some("mining.subscribe") => Asked::Subscribe,
+            Some("mining.authorize") => Asked::Authorize,
+            Some("mining.submit") => {
+                books.submits_read += 1;
+                Asked::Submit(Box::new(Found {
+                    job: number(1),
+                    en2: wire::unhex(text(2)).unwrap_or_default(),
+                    ntime: number(3),
+                    nonce: number(4),
+                    bits: number(5),
+                    early: self.authorized.is_none(),
+                }))
+            }
+            _ => Asked::Other,
+        };
+        if !message["id"].is_null() {
+            self.open.push_back((message["id"].to_string(), asked));
+        }
+    }
+
+    /// Bytes that the session sends.
+    pub fn sent(&mut self, books: &mut Books, now: Ns, miner: usize, bytes: &[u8]) {
+        let mut lines = Vec::new();
+        self.cutter.push(bytes, |line| lines.push(line.to_vec()));
+        let told = self.difficulty;
+        for line in lines {
+            books.note(now, || {
+                let text = String::from_utf8_lossy(&line);
+                format!(
+                    "miner {miner} < {}",
+                    text.chars().take(90).collect::<String>()
+                )
+            });
+            if let Some((work, clean)) = books.lines.get(&line[..]).copied() {
+                self.notify(books, now, miner, work, clean);
+                continue;
+            }
+            let message: Value = serde_json::from_slice(&line).unwrap_or_default();
+            match message["method"].as_str() {
+                Some("mining.notify") => {
+                    books.fail(now, format!("a notify nobody published: {message}"))
+                }
+                Some("mining.set_difficulty") => {
+                    // Not serde_json's number, which may be one unit in the last place off.
+                    self.difficulty = wire::first_number(&line).unwrap_or(f64::NAN);
+                }
+                Some(_) => {}
+                None => self.reply(books, now, miner, &message),
+            }
+        }
+        let settled = self
+            .difficulty_before
+            .is_none_or(|before| before == self.difficulty);
+        if told != self.difficulty && !settled {
+            books.fail(
+                now,
+                format!("miner {miner}: a difficulty changed and no notify followed"),
+            );
+        }
+    }
+
+    fn notify(&mut self, books: &mut Books, now: Ns, miner: usize, work: u32, clean: bool) {
+        let known = books.works[&work].clone();
+        if self.jobs.back().is_some_and(|(last, _)| *last == work) {
+            return;
+        }
+        let space = (self.en1.clone(), known.content);
+        if let Some(before) = books.spaces.insert(space, work) {
+            books.fail(
+                now,
+                format!("miner {miner}: work {work:x} is the search space of {before:x} again"),
+            );
+        }
+        let same_link = self
+            .last_notify
+            .is_some_and(|(_, _, link)| link == known.link);
+        let newest = self.generations.insert(known.link, known.generation);
+        let needed = !same_link || newest.is_none_or(|newest| newest < known.generation);
+        if clean != needed {
+            books.fail(
+                now,
+                format!("miner {miner}: work {work:x} clean {clean}, should be {needed}"),
+            );
+        }
+        if self.difficulty > known.pool_difficulty && !books.ceiling {
+            let hashes = (self.difficulty * ONE, known.pool_difficulty * ONE);
+            books.fail(
+                now,
+                format!("miner {miner}: difficulty above the link's {hashes:?}"),
+            );
+        }
+        let judged = self
+            .difficulty_before
+            .map_or(self.difficulty, |d| d.min(self.difficulty));
+        self.difficulty_before = Some(self.difficulty);
+        self.jobs.push_back((work, judged));
+        self.last_notify = Some((now, work, known.link));
+    }
+
+    fn reply(&mut self, books: &mut Books, now: Ns, miner: usize, message: &Value) {
+        let Some((id, asked)) = self.open.pop_front() else {
+            return books.fail(
+                now,
+                format!("miner {miner}: an answer to nothing {message}"),
+            );
+        };
+        if message["id"].to_string() != id {
+            return books.fail(
+                now,
+                format!("miner {miner}: {message} does not answer {id}"),
+            );
+        }
+        let good = message["result"] == true;
+        match asked {
+            Asked::Subscribe => {
+                let en1 = message["result"][1].as_str().and_then(wire::unhex);
+                self.en1 = en1.unwrap_or_default();
+            }
+            Asked::Authorize if good => {
+                self.authorized.get_or_insert(now);
+            }
+            Asked::Submit(found) if good => self.accepted(books, now, miner, &found),
+            Asked::Submit(found) => {
+                let code = message["error"][0].as_i64().unwrap_or(0);
+                *books.rejected.entry(code).or_default() += 1;
+                if !self.refusal_is_fair(books, code, &found) {
+                    books.fail(
+                        now,
+                        format!("miner {miner}: refused {message} for {found:x?}"),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An honest share may only be too late, or too early in the login.
+    fn refusal_is_fair(&self, books: &Books, code: i64, found: &Found) -> bool {
+        match (code, self.jobs.iter().rposition(|(id, _)| *id == found.job)) {
+            (24 | 25, _) => found.early,
+            (21, None) => true,
+            (21, Some(at)) => {
+                let work = &books.works[&found.job];
+                let newest = self.generations.get(&work.link);
+                self.jobs.len() - at > KNOWN
+                    || newest.is_some_and(|newest| *newest > work.generation)
+            }
+            _ => false,
+        }
+    }
+
+    fn accepted(&mut self, books: &mut Books, now: Ns, miner: usize, found: &Found) {
+        books.accepted += 1;
+        let issued = self.jobs.iter().rev().find(|(id, _)| *id == found.job);
+        let Some((_, judged)) = issued else {
+            return books.fail(
+                now,
+                format!("miner {miner}: accepted a job it was never given {found:x?}"),
+            );
+        };
+        let weight = wire::hashes(*judged);
+        books.accepted_weight += weight;
+        let work = books.works[&found.job].clone();
+        books.by_link[work.link].0 += 1;
+        books.by_link[work.link].1 += weight;
+        if !books.watched {
+            return;
+        }
+        let job = &work.job;
+        let hash = hash(
+            job,
+            &self.en1,
+            &found.en2,
+            found.ntime,
+            found.nonce,
+            found.bits,
+        );
+        let met = |difficulty: f64| {
+            Bound::of_difficulty(difficulty).is_some_and(|bound| bound.holds(&hash))
+        };
+        if !met(*judged) {
+            books.fail(
+                now,
+                format!("miner {miner}: accepted a share above its bound {found:x?}"),
+            );
+        }
+        if !books.found.insert(hash) {
+            books.fail(
+                now,
+                format!("miner {miner}: the same hash was accepted before {found:x?}"),
+            );
+        }
+        if met(work.pool_difficulty) {
+            books.expected[work.link].insert(hash);
+            books.expected_weight[work.link] += wire::hashes(work.pool_difficulty);
+        }
+    }
+}
+
+/// Between a link and its pool: which hashes are submitted.
+#[derive(Debug, Default)]
+pub struct UpTap {
+    down: Cutter,
+    up: Cutter,
+    en1: Vec<u8>,
+    jobs: HashMap<String, (Job, Vec<u8>)>,
+    conn: usize,
+    /// Shares on this connection without an answer, and when they left.
+    pub unanswered: BTreeMap<u64, Ns>,
+}
+
+impl UpTap {
+    pub fn connected(&mut self, conn: usize) {
+        *self = Self {
+            conn,
+            ..Self::default()
+        };
+    }
+
+    /// Bytes that the link is given.
+    pub fn received(&mut self, books: &mut Books, now: Ns, link: usize, bytes: &[u8]) {
+        let mut lines = Vec::new();
+        self.down.push(bytes, |line| lines.push(line.to_vec()));
+        for line in lines {
+            books.note(now, || {
+                let text = String::from_utf8_lossy(&line);
+                format!(
+                    "pool {link} > {}",
+                    text.chars().take(110).collect::<String>()
+                )
+            });
+            let message: Value = serde_json::from_slice(&line).unwrap_or_default();
+            match message["method"].as_str() {
+                Some("mining.notify") => {
+                    if let Some(job) = Job::from_params(&message["params"]) {
+                        self.jobs.insert(job.id.clone(), (job, self.en1.clone()));
+                    }
+                }
+                Some("mining.set_extranonce") => {
+                    self.en1 = message["params"][0]
+                        .as_str()
+                        .and_then(wire::unhex)
+                        .unwrap_or_default();
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(en1) = message["result"][1].as_str().and_then(wire::unhex) {
+                        self.en1 = en1;
+                    }
+                    if let Some(id) = message["id"].as_u64() {
+                        self.unanswered.remove(&id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes that the link sends.
+    pub fn sent(&mut self, books: &mut Books, now: Ns, link: usize, bytes: &[u8]) {
+        let mut lines = Vec::new();
+        self.up.push(bytes, |line| lines.push(line.to_vec()));
+        for line in lines {
+            books.note(now, || {
+                format!("pool {link} < {}", String::from_utf8_lossy(&line))
+            });
+            let message: Value = serde_json::from_slice(&line).unwrap_or_default();
+            if message["method"] != "mining.submit" {
+                continue;
+            }
+            books.written_count[link] += 1;
+            if let Some(id) = message["id"].as_u64() {
+                self.unanswered.insert(id, now);
+                books.written_at.insert((link, id), now);
+                books.written_ids.entry(self.conn).or_default().push(id);
+            }
+            if books.watched {
+                self.submit(books, now, link, &message);
+            }
+        }
+    }
+
+    fn submit(&self, books: &mut Books, now: Ns, link: usize, message: &Value) {
+        let text = |at: usize| message["params"][at].as_str().unwrap_or_default();
+        let number = |at: usize| wire::hex_u32(text(at)).unwrap_or(0);
+        let Some((job, en1)) = self.jobs.get(text(1)) else {
+            return books.fail(
+                now,
+                format!("pool {link} is given a job it never made: {message}"),
+            );
+        };
+        let en2 = wire::unhex(text(2)).unwrap_or_default();
+        let hash = hash(job, en1, &en2, number(3), number(4), number(5));
+        if !books.written[link].insert(hash) {
+            books.fail(
+                now,
+                format!("pool {link} is given a share twice: {message}"),
+            );
+        }
+    }
+}
+
+/// The lab's versions have no bit that is rolled, so adding them is the whole of BIP 310.
+fn hash(job: &Job, en1: &[u8], en2: &[u8], ntime: u32, nonce: u32, bits: u32) -> [u8; 32] {
+    let root = job.merkle_root(en1, en2);
+    wire::sha256d(&job.header(root, job.version | bits, ntime, nonce))
+}
