@@ -110,7 +110,7 @@ impl DownTap {
             let message: Value = serde_json::from_slice(&line).unwrap_or_default();
             match message["method"].as_str() {
                 Some("mining.notify") => {
-                    books.fail(now, format!("a notify nobody published: {message}"))
+                    books.fail(now, format!("a notify nobody published: {message}"));
                 }
                 Some("mining.set_difficulty") => {
                     // Not serde_json's number, which may be one unit in the last place off.
@@ -176,7 +176,8 @@ impl DownTap {
                 format!("miner {miner}: an answer to nothing {message}"),
             );
         };
-        if message["id"].to_string() != id {
+        let answered = message["id"].to_string();
+        if answered != id {
             return books.fail(
                 now,
                 format!("miner {miner}: {message} does not answer {id}"),

@@ -305,11 +305,10 @@ impl World {
             self.router.machine.handle_input(now, input);
             self.carry_out_router();
         }
-        if let Some((due, _)) = self.router.machine.poll_timeout() {
-            if due <= now {
-                self.router.machine.handle_timeout(now);
-                self.carry_out_router();
-            }
+        let due = self.router.machine.poll_timeout();
+        if due.is_some_and(|(due, _)| due <= now) {
+            self.router.machine.handle_timeout(now);
+            self.carry_out_router();
         }
         if let Some((due, _)) = self.router.machine.poll_timeout() {
             let due = self.clock.ns(due);
@@ -331,7 +330,7 @@ impl World {
                     }
                 }
                 router::Output::Lease(session, lease) => {
-                    self.order(session, |conn| conn.orders = Some(lease))
+                    self.order(session, |conn| conn.orders = Some(lease));
                 }
                 router::Output::Close(session, why) => {
                     self.order(session, |conn| conn.order_close = Some(why));

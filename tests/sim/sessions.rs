@@ -323,11 +323,10 @@ impl World {
                     let proof = share::prove(&request.work, request.lane, &request.share);
                     conn.machine().handle_input(now, Input::Judged(proof));
                 }
-                Output::Submit(share) => {
-                    if !self.submit(id, conn, share) {
-                        return false;
-                    }
-                }
+                Output::Submit(share) => match self.submit(id, conn, share) {
+                    true => {}
+                    false => return false,
+                },
                 Output::Attach(attach) => {
                     let mut token = [0; 16];
                     token[..8].copy_from_slice(&self.rng.next_u64().to_le_bytes());
@@ -440,11 +439,10 @@ impl World {
     fn end_session(&mut self, id: usize, conn: &mut Conn) -> bool {
         while let Some(output) = conn.machine().poll_output() {
             match output {
-                Output::Submit(share) => {
-                    if !self.submit(id, conn, share) {
-                        return false;
-                    }
-                }
+                Output::Submit(share) => match self.submit(id, conn, share) {
+                    true => {}
+                    false => return false,
+                },
                 Output::Observe(_) | Output::Event(_) => self.told(id, output),
                 Output::Send(bytes) => {
                     // Nobody reads it, but it was the answer.

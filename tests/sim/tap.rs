@@ -112,7 +112,8 @@ impl Books {
     }
 
     /// A rule is broken.
-    pub fn fail(&mut self, now: Ns, what: String) {
+    pub fn fail(&mut self, now: Ns, what: impl Into<String>) {
+        let what = what.into();
         if self.failures.len() < 20 {
             self.failures
                 .push(format!("{:.6} s: {what}", now as f64 / 1e9));
@@ -219,10 +220,10 @@ impl Books {
                         .and_then(|id| view.submits.remove(&id));
                     let clean = view.clean_arrives;
                     let good = message["result"] == true;
-                    if let Some(sent) = sent.filter(|_| !good) {
-                        if message["error"][0] != 21 || sent > clean + crate::world::TURN {
-                            self.fail(now, format!("pool {link} refused: {message} (sent {sent}, clean work arrived {clean})"));
-                        }
+                    if let Some(sent) = sent.filter(|_| !good)
+                        && (message["error"][0] != 21 || sent > clean + crate::world::TURN)
+                    {
+                        self.fail(now, format!("pool {link} refused: {message} (sent {sent}, clean work arrived {clean})"));
                     }
                 }
             }
