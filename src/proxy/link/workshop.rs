@@ -7,9 +7,14 @@ use crate::proxy::lease::Issue;
 use crate::stratum::v1::down::notification;
 use crate::stratum::v1::up::{Extranonce, Notify};
 use crate::work::{Difficulty, Layout, LinkId, Parts, Target, Work, WorkId};
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
+
+/// Contents remembered: a pool that repeats itself repeats what it sent lately.
+const CONTENTS: usize = 64;
 
 /// What a job is made under.
 #[derive(Debug)]
@@ -28,6 +33,9 @@ pub(super) struct Workshop {
     ids: Arc<AtomicU32>,
     generation: u64,
     current: Option<Arc<Work>>,
+    /// What the current work spans, less its ntime, and the newest ntime of that and of earlier contents.
+    content: u64,
+    contents: VecDeque<(u64, u32)>,
     /// When the pool's ntime was right.
     received: Option<Instant>,
 }
@@ -39,13 +47,10 @@ impl Workshop {
             ids,
             generation: 0,
             current: None,
+            content: 0,
+            contents: VecDeque::new(),
             received: None,
         }
-    }
-
-    /// The newest work.
-    pub(super) fn current(&self) -> Option<&Arc<Work>> {
-        self.current.as_ref()
     }
 
     /// The generation of the newest work; older ones are stale.
@@ -77,7 +82,10 @@ impl Workshop {
         prefix.extend_from_slice(&job.coinb1);
         prefix.extend_from_slice(extranonce1);
         prefix.resize(prefix.len() + usize::from(pad), 0);
-        let ntime = self.fresh_ntime(job, &prefix);
+        let content = content(job, &prefix);
+        let ntime = self.fresh_ntime(job, content);
+        self.remember(content, ntime);
+        self.content = content;
         let new_block = self
             .current
             .as_ref()
@@ -119,25 +127,27 @@ impl Workshop {
         if ntime <= current.ntime {
             return None;
         }
+        self.remember(self.content, ntime);
         let work = current.refreshed(self.take_id(), ntime);
         Some(self.publish(work))
     }
 
-    /// A repeated job must not be searched twice: one second on from the last.
-    fn fresh_ntime(&self, job: &Notify, prefix: &[u8]) -> u32 {
-        match &self.current {
-            Some(old)
-                if old.ntime >= job.ntime
-                    && old.prev_hash == job.prev_hash
-                    && *old.coinbase_prefix == *prefix
-                    && *old.coinbase_suffix == *job.coinb2
-                    && *old.branch == *job.branch
-                    && old.version == job.version =>
-            {
-                old.ntime.saturating_add(1)
-            }
+    /// A repeated job must not be searched twice: one second on from the last with the same content, also if other jobs
+    /// or a reconnect came between.
+    fn fresh_ntime(&self, job: &Notify, content: u64) -> u32 {
+        match self.contents.iter().find(|(known, _)| *known == content) {
+            Some((_, latest)) if *latest >= job.ntime => latest.saturating_add(1),
             _ => job.ntime,
         }
+    }
+
+    /// Notes the newest ntime that a content was issued with.
+    fn remember(&mut self, content: u64, ntime: u32) {
+        self.contents.retain(|(known, _)| *known != content);
+        if self.contents.len() == CONTENTS {
+            self.contents.pop_front();
+        }
+        self.contents.push_back((content, ntime));
     }
 
     fn take_id(&self) -> WorkId {
@@ -153,4 +163,19 @@ impl Workshop {
             work,
         })
     }
+}
+
+/// Names everything that a header is made of, except what a miner rolls and ntime.
+fn content(job: &Notify, prefix: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (
+        prefix,
+        &job.coinb2,
+        &job.branch,
+        &job.prev_hash,
+        job.version,
+        job.nbits,
+    )
+        .hash(&mut hasher);
+    hasher.finish()
 }
