@@ -9,7 +9,7 @@ use crate::stratum::v1::up::{Extranonce, Notify};
 use crate::work::{Difficulty, Layout, LinkId, Parts, Target, Work, WorkId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a job is made under.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Workshop {
         prefix.extend_from_slice(&job.coinb1);
         prefix.extend_from_slice(extranonce1);
         prefix.resize(prefix.len() + usize::from(pad), 0);
-        let ntime = self.fresh_ntime(job, &prefix);
+        let ntime = self.fresh_ntime(now, job, &prefix);
         let new_block = self
             .current
             .as_ref()
@@ -106,7 +106,9 @@ impl Workshop {
             pool_difficulty: terms.difficulty,
         })
         .map_err(|_| "the job is out of limits")?;
-        self.received = Some(now);
+        // As of when the clock would read this ntime, so that a refresh goes on from it.
+        let ahead = Duration::from_secs(u64::from(ntime.saturating_sub(job.ntime)));
+        self.received = Some(now.checked_sub(ahead).unwrap_or(now));
         Ok(self.publish(work))
     }
 
@@ -123,8 +125,9 @@ impl Workshop {
         Some(self.publish(work))
     }
 
-    /// A repeated job must not be searched twice: one second on from the last.
-    fn fresh_ntime(&self, job: &Notify, prefix: &[u8]) -> u32 {
+    /// A repeated job must not be searched twice: one second on from the last, and from where a miner that rolls ntime
+    /// with the clock has come since.
+    fn fresh_ntime(&self, now: Instant, job: &Notify, prefix: &[u8]) -> u32 {
         match &self.current {
             Some(old)
                 if old.ntime >= job.ntime
@@ -134,7 +137,11 @@ impl Workshop {
                     && *old.branch == *job.branch
                     && old.version == job.version =>
             {
-                old.ntime.saturating_add(1)
+                let age = self.received.map(|at| now.saturating_duration_since(at));
+                let rolled = u32::try_from(age.unwrap_or_default().as_secs()).unwrap_or(u32::MAX);
+                old.ntime
+                    .max(old.pool_ntime.saturating_add(rolled))
+                    .saturating_add(1)
             }
             _ => job.ntime,
         }
