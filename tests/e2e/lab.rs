@@ -17,7 +17,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{LazyLock, Mutex, Once};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// Long enough for a loaded machine with two cores; nothing waits for it when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,5 +7,10 @@
     reason = "a test binary has no public interface; `pub` marks what modules share"
 )]
 
+mod failover;
 mod lab;
+mod pools;
+mod process;
 mod real_blocks;
+mod session;
+mod tls;
