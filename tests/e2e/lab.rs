@@ -194,10 +194,6 @@ impl Proxy {
     pub fn wait_up(&self, name: &str) {
         eventually("the pool is up", || self.pool(name).up.then_some(()));
     }
-
-    pub fn drain(mut self) -> bool {
-        self.running.take().is_some_and(Running::drain)
-    }
 }
 
 impl Drop for Proxy {

@@ -7,6 +7,8 @@
     reason = "a test binary has no public interface; `pub` marks what modules share"
 )]
 
+mod cli;
+mod drain;
 mod failover;
 mod lab;
 mod pools;
