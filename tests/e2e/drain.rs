@@ -32,7 +32,7 @@ fn in_flight(grace: &str) -> InFlight {
         .expect("an address")
         .parse()
         .expect("an address");
-    let mut miner = Mining::login(Peer::connect(address), "w", json!([]));
+    let mut miner = Mining::login(Peer::connect(address), "w", &json!([]));
     miner.share();
     let submit = pool.call("mining.submit");
     InFlight {

@@ -169,7 +169,7 @@ fn a_narrower_mask_reaches_the_miner_before_its_next_job() {
     let asked = json!([["version-rolling"], {"version-rolling.mask": "1fffe000"}]);
     let answer = peer.ask(7, "mining.configure", &asked);
     assert_eq!(answer["result"]["version-rolling.mask"], "1fffe000");
-    let mut miner = Mining::login(peer, "w", json!([]));
+    let mut miner = Mining::login(peer, "w", &json!([]));
     sim.with(|core, now| {
         core.set_version_mask(now, 0x00ff_e000);
         core.new_block(now);
@@ -189,17 +189,17 @@ fn a_narrower_mask_reaches_the_miner_before_its_next_job() {
 fn a_reconnect_is_followed_to_the_same_host_and_nowhere_else() {
     let (pool, proxy, mut peer) = raw("reconnect", "1");
     let mut miner = proxy.mining("w");
-    peer.send(&push("client.reconnect", json!(["evil.example", 3333, 0])));
+    peer.send(&push("client.reconnect", &json!(["evil.example", 3333, 0])));
     told(&["the pool wants us elsewhere", "evil.example"]);
     alive(&mut peer);
     let other = RawPool::listen();
     let port = other.address().port();
-    peer.send(&push("client.reconnect", json!(["127.0.0.1", port, 0])));
+    peer.send(&push("client.reconnect", &json!(["127.0.0.1", port, 0])));
     let mut moved = other.login("11223344", 8, &[easy(), notify("2", true)]);
     miner.next_clean();
     miner.share();
     assert_eq!(moved.call("mining.submit")["params"][1], "2");
-    moved.send(&push("client.reconnect", json!([])));
+    moved.send(&push("client.reconnect", &json!([])));
     pool.accept(); // home
 }
 
@@ -207,7 +207,7 @@ fn a_reconnect_is_followed_to_the_same_host_and_nowhere_else() {
 fn what_a_pool_wants_shown_is_shown_without_its_tricks() {
     let (_pool, proxy, mut peer) = raw("message", "1");
     let text = "maintenance \u{1b}[31m at <b>noon\u{202e}\r\n";
-    peer.send(&push("client.show_message", json!([text])));
+    peer.send(&push("client.show_message", &json!([text])));
     let line = told(&["a message from the pool", "maintenance"]);
     let shown = line["fields"]["text"].as_str().expect("a text");
     assert!(

@@ -114,7 +114,7 @@ fn every_refusal_has_its_code() {
     miner.refused(&json!(["w", job.id]), 20);
     miner.refused(&shaped("00000001", job.ntime - 1), 20);
     miner.refused(&shaped("00000001", job.ntime + 7001), 20);
-    let mut rolled = own.clone();
+    let mut rolled = own;
     rolled
         .as_array_mut()
         .expect("a list")
@@ -183,7 +183,7 @@ fn version_bits_inside_the_mask_survive_to_the_pool_and_others_are_refused() {
     let mut peer = proxy.miner();
     let asked = json!([["version-rolling"], {"version-rolling.mask": "1fffe000"}]);
     peer.ask(7, "mining.configure", &asked);
-    let mut miner = Mining::login(peer, "w", json!(["bits"]));
+    let mut miner = Mining::login(peer, "w", &json!(["bits"]));
     miner.share(); // five parameters count as zero bits
     miner.roll();
     miner.share();
@@ -233,7 +233,7 @@ fn a_resumed_session_keeps_its_lane_and_its_duplicate_window() {
     let (session, en1) = (before.session.clone(), before.en1.clone());
     drop(before);
 
-    let mut after = Mining::login(proxy.miner(), "w", json!(["test", session]));
+    let mut after = Mining::login(proxy.miner(), "w", &json!(["test", session]));
     assert_eq!(after.en1, en1, "the same lane");
     // The work was refreshed, so the old share belongs to a job this connection never had ...
     after.refused(&good, 21);
@@ -242,14 +242,14 @@ fn a_resumed_session_keeps_its_lane_and_its_duplicate_window() {
     // ... and a session that still lives is taken over, with its window.
     let good = after.good();
     assert_eq!(after.submit(&good)["result"], json!(true));
-    let mut taken = Mining::login(proxy.miner(), "w", json!(["test", after.session]));
+    let mut taken = Mining::login(proxy.miner(), "w", &json!(["test", after.session]));
     assert_eq!(taken.en1, en1);
     after.peer.rest(); // ends: the old holder was closed
     taken.share();
     let fresh = Mining::login(
         proxy.miner(),
         "w",
-        json!(["test", "00112233445566778899aabbccddeeff"]),
+        &json!(["test", "00112233445566778899aabbccddeeff"]),
     );
     assert_ne!(
         fresh.en1, en1,
@@ -269,7 +269,7 @@ fn after_a_resume_the_same_header_again_is_a_duplicate() {
     let session = before.session.clone();
     drop(before);
     up.send(&notify("b", false));
-    let mut after = Mining::login(proxy.miner(), "w", json!(["test", session]));
+    let mut after = Mining::login(proxy.miner(), "w", &json!(["test", session]));
     let mut again = good.clone();
     again[1] = json!(after.job.id);
     // Whatever ntime the new job starts at, the old one is within the pool's own bounds.
@@ -319,7 +319,7 @@ fn each_listener_has_its_own_difficulty() {
         if let Some(suggest) = suggest {
             peer.ask(9, "mining.suggest_difficulty", &json!([suggest]));
         }
-        Mining::login(peer, "w", json!([])).difficulty
+        Mining::login(peer, "w", &json!([])).difficulty
     };
     assert_eq!(told(0, None), 16.0);
     assert_eq!(told(0, Some(256.0)), 16.0, "fixed is fixed");

@@ -110,7 +110,7 @@ fn shares_flow_through_tls_on_both_sides_and_garbage_costs_only_its_connection()
     let sim = pki.pool();
     let section = ssl("tls", sim.address(), &pki.path("ca.pem"));
     let proxy = Proxy::start(&format!("{}{section}{LAB}", pki.listen()));
-    let mut miner = Mining::login(pki.dial(proxy.listeners[0]), "w", json!(["tls"]));
+    let mut miner = Mining::login(pki.dial(proxy.listeners[0]), "w", &json!(["tls"]));
     miner.share();
 
     let mut garbage = Peer::connect(proxy.listeners[0]);
