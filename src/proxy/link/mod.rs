@@ -12,6 +12,8 @@ mod backoff;
 mod io;
 mod ledger;
 mod names;
+#[cfg(test)]
+mod tests;
 mod v1;
 mod workshop;
 
@@ -440,8 +442,10 @@ impl Machine for Link {
             }
             Input::Overlong => self.down(now, "a line of more than 128 KiB"),
             Input::Layout(layout) => {
-                self.layout = Some(layout);
-                self.issue(now, true);
+                // Told again with every change of the fleet: the same word must not cost every miner a clean job.
+                if self.layout.replace(layout) != Some(layout) {
+                    self.issue(now, true);
+                }
             }
             Input::Submit(share) => self.submit(now, share),
             Input::Refresh => self.refresh_wanted = true,

@@ -1,7 +1,8 @@
 //! Makes work of a pool's jobs, and new work of old (refresh). Not a protocol: it sees decoded jobs only.
 //!
 //! Invariant: no two works of a link span the same search space. A job repeated by the pool and a refresh both get a
-//! later ntime than any work with the same content had, because miners start extranonce2 over at every notify.
+//! later ntime than any work with the same content had or a miner rolled it to, because miners start extranonce2 over
+//! at every notify, and some roll ntime by the seconds since.
 
 use crate::proxy::lease::Issue;
 use crate::stratum::v1::down::notification;
@@ -33,11 +34,10 @@ pub(super) struct Workshop {
     ids: Arc<AtomicU32>,
     generation: u64,
     current: Option<Arc<Work>>,
-    /// What the current work spans, less its ntime, and the newest ntime of that and of earlier contents.
+    /// What the current work spans, less its ntime.
     content: u64,
-    contents: VecDeque<(u64, u32)>,
-    /// When the pool's ntime was right.
-    received: Option<Instant>,
+    /// That and earlier contents: from which ntime on each was last given out, and when.
+    contents: VecDeque<(u64, u32, Instant)>,
 }
 
 impl Workshop {
@@ -49,7 +49,6 @@ impl Workshop {
             current: None,
             content: 0,
             contents: VecDeque::new(),
-            received: None,
         }
     }
 
@@ -83,8 +82,9 @@ impl Workshop {
         prefix.extend_from_slice(extranonce1);
         prefix.resize(prefix.len() + usize::from(pad), 0);
         let content = content(job, &prefix);
-        let ntime = self.fresh_ntime(job, content);
-        self.remember(content, ntime);
+        let unrolled = self.unrolled(now, content).ok_or("its ntime cannot grow")?;
+        let ntime = job.ntime.max(unrolled);
+        self.remember(now, content, ntime);
         self.content = content;
         let new_block = self
             .current
@@ -114,40 +114,36 @@ impl Workshop {
             pool_difficulty: terms.difficulty,
         })
         .map_err(|_| "the job is out of limits")?;
-        self.received = Some(now);
         Ok(self.publish(work))
     }
 
-    /// The same work under a new id, its ntime advanced by the seconds since it came; `None`: there is none, or no
-    /// second has passed.
+    /// The same work under a new id and a later ntime; `None`: there is none, or its ntime cannot grow.
     pub(super) fn refresh(&mut self, now: Instant) -> Option<Arc<Issue>> {
         let current = self.current.clone()?;
-        let age = now.saturating_duration_since(self.received?).as_secs();
-        let ntime = current.pool_ntime.saturating_add(u32::try_from(age).ok()?);
-        if ntime <= current.ntime {
-            return None;
-        }
-        self.remember(self.content, ntime);
+        let ntime = self.unrolled(now, self.content)?;
+        self.remember(now, self.content, ntime);
         let work = current.refreshed(self.take_id(), ntime);
         Some(self.publish(work))
     }
 
-    /// A repeated job must not be searched twice: one second on from the last with the same content, also if other jobs
-    /// or a reconnect came between.
-    fn fresh_ntime(&self, job: &Notify, content: u64) -> u32 {
-        match self.contents.iter().find(|(known, _)| *known == content) {
-            Some((_, latest)) if *latest >= job.ntime => latest.saturating_add(1),
-            _ => job.ntime,
-        }
+    /// The first ntime of a content that nobody has reached who rolled it by the seconds since he had it; 0 for a
+    /// content never given out; `None` past the end of time. It runs ahead of the clock by at most a second per work: far
+    /// from the 7,000 s that pools allow.
+    fn unrolled(&self, now: Instant, content: u64) -> Option<u32> {
+        let Some((_, from, at)) = self.contents.iter().find(|(known, ..)| *known == content) else {
+            return Some(0);
+        };
+        let rolled = u32::try_from(now.saturating_duration_since(*at).as_secs()).ok()?;
+        from.checked_add(rolled)?.checked_add(1)
     }
 
-    /// Notes the newest ntime that a content was issued with.
-    fn remember(&mut self, content: u64, ntime: u32) {
-        self.contents.retain(|(known, _)| *known != content);
+    /// Notes from which ntime on a content was given out.
+    fn remember(&mut self, now: Instant, content: u64, ntime: u32) {
+        self.contents.retain(|(known, ..)| *known != content);
         if self.contents.len() == CONTENTS {
             self.contents.pop_front();
         }
-        self.contents.push_back((content, ntime));
+        self.contents.push_back((content, ntime, now));
     }
 
     fn take_id(&self) -> WorkId {
@@ -178,4 +174,78 @@ fn content(job: &Notify, prefix: &[u8]) -> u64 {
     )
         .hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NTIME: u32 = 0x6849_f2b1;
+
+    #[test]
+    fn a_refresh_begins_where_no_miner_that_rolls_ntime_has_been() {
+        let begun = Instant::now();
+        let mut workshop = workshop();
+        let first = make(&mut workshop, begun, &job(NTIME));
+        assert_eq!(first.work.ntime, NTIME);
+
+        // Rolled by whole seconds, the first work was mined at NTIME..=NTIME + 3 when it was 3.9 s old.
+        let later = begun + Duration::from_millis(3_900);
+        let second = workshop.refresh(later).unwrap();
+        assert_eq!(second.work.ntime, NTIME + 4);
+        // The second at NTIME + 4..=NTIME + 6 when it was 2.2 s old, although only 6.1 s have passed in all.
+        let third = workshop.refresh(later + Duration::from_millis(2_200));
+        assert_eq!(third.unwrap().work.ntime, NTIME + 7);
+    }
+
+    #[test]
+    fn a_job_that_the_pool_repeats_begins_there_too_and_a_new_one_at_its_own_ntime() {
+        let begun = Instant::now();
+        let mut workshop = workshop();
+        make(&mut workshop, begun, &job(NTIME));
+        let later = begun + Duration::from_secs(5);
+        assert_eq!(
+            make(&mut workshop, later, &job(NTIME + 2)).work.ntime,
+            NTIME + 6
+        );
+        let other = Notify {
+            coinb2: vec![0xfe],
+            ..job(NTIME + 2)
+        };
+        assert_eq!(make(&mut workshop, later, &other).work.ntime, NTIME + 2);
+    }
+
+    fn workshop() -> Workshop {
+        Workshop::new(LinkId(0), Arc::new(AtomicU32::new(1)))
+    }
+
+    fn make(workshop: &mut Workshop, now: Instant, job: &Notify) -> Arc<Issue> {
+        let extranonce = Extranonce {
+            extranonce1: vec![1, 2, 3, 4],
+            size: 8,
+        };
+        let terms = Terms {
+            epoch: 1,
+            layout: Layout { lane: 4, rolled: 4 },
+            extranonce: &extranonce,
+            difficulty: Difficulty::ONE,
+            version_mask: 0,
+        };
+        workshop.make(now, job, &terms, false).unwrap()
+    }
+
+    fn job(ntime: u32) -> Notify {
+        Notify {
+            job: "1".to_owned(),
+            prev_hash: [7; 32],
+            coinb1: vec![1, 0],
+            coinb2: vec![0xff],
+            branch: vec![[0xaa; 32]],
+            version: 0x2000_0000,
+            nbits: 0x1703_4219,
+            ntime,
+            clean: false,
+        }
+    }
 }
