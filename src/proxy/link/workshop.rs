@@ -1,7 +1,8 @@
 //! Makes work of a pool's jobs, and new work of old (refresh). Not a protocol: it sees decoded jobs only.
 //!
 //! Invariant: no two works of a link span the same search space. A job repeated by the pool and a refresh both get a
-//! later ntime than any work with the same content had, because miners start extranonce2 over at every notify.
+//! later ntime than any work with the same content had or a miner rolled it to, because miners start extranonce2 over
+//! at every notify, and some roll ntime by the seconds since.
 
 use crate::proxy::lease::Issue;
 use crate::stratum::v1::down::notification;
@@ -28,8 +29,8 @@ pub(super) struct Workshop {
     ids: Arc<AtomicU32>,
     generation: u64,
     current: Option<Arc<Work>>,
-    /// When the pool's ntime was right.
-    received: Option<Instant>,
+    /// When the newest work was given out.
+    issued: Option<Instant>,
 }
 
 impl Workshop {
@@ -39,7 +40,7 @@ impl Workshop {
             ids,
             generation: 0,
             current: None,
-            received: None,
+            issued: None,
         }
     }
 
@@ -77,7 +78,7 @@ impl Workshop {
         prefix.extend_from_slice(&job.coinb1);
         prefix.extend_from_slice(extranonce1);
         prefix.resize(prefix.len() + usize::from(pad), 0);
-        let ntime = self.fresh_ntime(job, &prefix);
+        let ntime = self.fresh_ntime(now, job, &prefix);
         let new_block = self
             .current
             .as_ref()
@@ -106,45 +107,47 @@ impl Workshop {
             pool_difficulty: terms.difficulty,
         })
         .map_err(|_| "the job is out of limits")?;
-        self.received = Some(now);
-        Ok(self.publish(work))
+        Ok(self.publish(now, work))
     }
 
-    /// The same work under a new id, its ntime advanced by the seconds since it came; `None`: there is none, or no
-    /// second has passed.
+    /// The same work under a new id and a later ntime; `None`: there is none.
     pub(super) fn refresh(&mut self, now: Instant) -> Option<Arc<Issue>> {
         let current = self.current.clone()?;
-        let age = now.saturating_duration_since(self.received?).as_secs();
-        let ntime = current.pool_ntime.saturating_add(u32::try_from(age).ok()?);
-        if ntime <= current.ntime {
-            return None;
-        }
-        let work = current.refreshed(self.take_id(), ntime);
-        Some(self.publish(work))
+        let work = current.refreshed(self.take_id(), self.unrolled(now, current.ntime));
+        Some(self.publish(now, work))
     }
 
-    /// A repeated job must not be searched twice: one second on from the last.
-    fn fresh_ntime(&self, job: &Notify, prefix: &[u8]) -> u32 {
+    /// A repeated job must not be searched twice, also not by a miner that rolled the last one.
+    fn fresh_ntime(&self, now: Instant, job: &Notify, prefix: &[u8]) -> u32 {
         match &self.current {
             Some(old)
-                if old.ntime >= job.ntime
-                    && old.prev_hash == job.prev_hash
+                if old.prev_hash == job.prev_hash
                     && *old.coinbase_prefix == *prefix
                     && *old.coinbase_suffix == *job.coinb2
                     && *old.branch == *job.branch
                     && old.version == job.version =>
             {
-                old.ntime.saturating_add(1)
+                job.ntime.max(self.unrolled(now, old.ntime))
             }
             _ => job.ntime,
         }
+    }
+
+    /// The first ntime that nobody has reached who rolled the newest work, which began at `from`, by the seconds since
+    /// he had it. It runs ahead of the clock by at most a second per work: far from the 7,000 s that pools allow.
+    fn unrolled(&self, now: Instant, from: u32) -> u32 {
+        let issued = self.issued.unwrap_or(now);
+        let rolled = now.saturating_duration_since(issued).as_secs();
+        let ahead = u32::try_from(rolled).unwrap_or(u32::MAX).saturating_add(1);
+        from.saturating_add(ahead)
     }
 
     fn take_id(&self) -> WorkId {
         WorkId(self.ids.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn publish(&mut self, work: Work) -> Arc<Issue> {
+    fn publish(&mut self, now: Instant, work: Work) -> Arc<Issue> {
+        self.issued = Some(now);
         let work = Arc::new(work);
         self.current = Some(work.clone());
         Arc::new(Issue {
@@ -152,5 +155,79 @@ impl Workshop {
             v1_keep: notification::notify(&work, false),
             work,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NTIME: u32 = 0x6849_f2b1;
+
+    #[test]
+    fn a_refresh_begins_where_no_miner_that_rolls_ntime_has_been() {
+        let begun = Instant::now();
+        let mut workshop = workshop();
+        let first = make(&mut workshop, begun, &job(NTIME));
+        assert_eq!(first.work.ntime, NTIME);
+
+        // Rolled by whole seconds, the first work was mined at NTIME..=NTIME + 3 when it was 3.9 s old.
+        let later = begun + Duration::from_millis(3_900);
+        let second = workshop.refresh(later).unwrap();
+        assert_eq!(second.work.ntime, NTIME + 4);
+        // The second at NTIME + 4..=NTIME + 6 when it was 2.2 s old, although only 6.1 s have passed in all.
+        let third = workshop.refresh(later + Duration::from_millis(2_200));
+        assert_eq!(third.unwrap().work.ntime, NTIME + 7);
+    }
+
+    #[test]
+    fn a_job_that_the_pool_repeats_begins_there_too_and_a_new_one_at_its_own_ntime() {
+        let begun = Instant::now();
+        let mut workshop = workshop();
+        make(&mut workshop, begun, &job(NTIME));
+        let later = begun + Duration::from_secs(5);
+        assert_eq!(
+            make(&mut workshop, later, &job(NTIME + 2)).work.ntime,
+            NTIME + 6
+        );
+        let other = Notify {
+            coinb2: vec![0xfe],
+            ..job(NTIME + 2)
+        };
+        assert_eq!(make(&mut workshop, later, &other).work.ntime, NTIME + 2);
+    }
+
+    fn workshop() -> Workshop {
+        Workshop::new(LinkId(0), Arc::new(AtomicU32::new(1)))
+    }
+
+    fn make(workshop: &mut Workshop, now: Instant, job: &Notify) -> Arc<Issue> {
+        let extranonce = Extranonce {
+            extranonce1: vec![1, 2, 3, 4],
+            size: 8,
+        };
+        let terms = Terms {
+            epoch: 1,
+            layout: Layout { lane: 4, rolled: 4 },
+            extranonce: &extranonce,
+            difficulty: Difficulty::ONE,
+            version_mask: 0,
+        };
+        workshop.make(now, job, &terms, false).unwrap()
+    }
+
+    fn job(ntime: u32) -> Notify {
+        Notify {
+            job: "1".to_owned(),
+            prev_hash: [7; 32],
+            coinb1: vec![1, 0],
+            coinb2: vec![0xff],
+            branch: vec![[0xaa; 32]],
+            version: 0x2000_0000,
+            nbits: 0x1703_4219,
+            ntime,
+            clean: false,
+        }
     }
 }
