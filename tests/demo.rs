@@ -12,7 +12,7 @@ fn the_demo_fails_over_loses_nothing_and_says_so() {
     let told = format!("{story}\n{summary}");
     assert_eq!(output.status.code(), Some(0), "{told}");
 
-    // shares     980 sent by miners = 980 judged by the proxy = 978 accepted + 2 refused (stale 2)
+    // shares     980 sent by miners = 980 judged = 978 accepted + 2 refused (stale 2)
     let [sent, judged, accepted, refused, ..] = numbers(&summary, "shares ")[..] else {
         panic!("no accounts of shares: {told}");
     };

@@ -286,7 +286,7 @@ impl Outcome {
                 self.violations.values().sum::<u64>()
             ),
             format!(
-                "shares     {} sent by miners = {} judged by the proxy = {} accepted + {} refused{}",
+                "shares     {} sent by miners = {} judged = {} accepted + {} refused{}",
                 self.sent,
                 self.judged,
                 self.accepted,
@@ -327,7 +327,7 @@ impl Outcome {
         });
         if self.early > 0 {
             lines.push(format!(
-                "early      {} sent before login by one firmware family, refused as they must be; not counted above",
+                "early      {} sent before login, on purpose, and refused; not counted above",
                 self.early
             ));
         }

@@ -73,7 +73,7 @@ impl Site {
     /// Starts pools, proxy and miners, in that order.
     pub(super) fn open(miners: u16, filter: Option<&str>) -> Result<Self, (u8, String)> {
         let pools = [pool(0)?, pool(1)?];
-        let mut vars: Vec<_> = ["A", "B"]
+        let vars: Vec<_> = ["A", "B"]
             .iter()
             .zip(&pools)
             .map(|(name, pool)| {
@@ -81,12 +81,9 @@ impl Site {
                 (format!("SLUICE__POOL__{name}__URL"), url)
             })
             .collect();
-        if let Some(filter) = filter {
-            vars.push(("SLUICE__LOG__FILTER".to_owned(), filter.to_owned()));
-        }
         let (config, findings) = Config::from_vars("demo.toml", CONFIG, &vars);
         let config = config.ok_or_else(|| (exit::CONFIG, findings.to_string()))?;
-        log::init(&config.log.filter, config.log.json)
+        log::init(filter.unwrap_or(&config.log.filter), config.log.json)
             .map_err(|error| (exit::CONFIG, error.to_string()))?;
         let proxy = App::build(config)
             .and_then(App::start)
