@@ -58,5 +58,7 @@ fn demo(args: &[&str]) -> Output {
 fn numbers(summary: &str, begins: &str) -> Vec<u64> {
     let line = summary.lines().find(|line| line.starts_with(begins));
     let words = line.unwrap_or_default().split_whitespace();
-    words.filter_map(|word| word.parse().ok()).collect()
+    words
+        .filter_map(|word| word.trim_end_matches(';').parse().ok())
+        .collect()
 }

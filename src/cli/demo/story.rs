@@ -185,3 +185,39 @@ fn in_words(reconnects: u64) -> String {
         n => format!("{n} RECONNECTS"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn steady(span: Option<Duration>) -> Story {
+        Story {
+            phase: Phase::Steady,
+            ..Story::new(200, span)
+        }
+    }
+
+    #[test]
+    fn in_a_short_span_a_dies_after_a_third_and_is_back_after_half() {
+        let mut story = steady(Some(s(18)));
+        assert_eq!(story.order(s(5)), None);
+        assert_eq!(story.order(s(6)), Some(Order::Kill));
+        story.killed(s(6));
+        assert_eq!(story.order(s(8)), None);
+        assert_eq!(story.order(s(9)), Some(Order::Resume));
+        story.resumed();
+        assert_eq!(story.order(s(10)), None);
+    }
+
+    #[test]
+    fn nobody_dies_before_all_mine_nor_when_the_end_is_too_near_to_see_the_failover() {
+        assert_eq!(Story::new(200, None).order(s(60)), None);
+        assert_eq!(steady(Some(s(18))).order(s(15)), Some(Order::Kill));
+        assert_eq!(steady(Some(s(18))).order(s(16)), None);
+        assert_eq!(steady(None).order(s(3_600)), Some(Order::Kill));
+    }
+}
