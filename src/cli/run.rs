@@ -49,7 +49,7 @@ pub fn main(args: Args) -> ExitCode {
     let config = match loaded {
         Ok(config) => config,
         Err(findings) => {
-            eprint!("{findings}");
+            eprintln!("{findings}");
             if args.config.is_none() && args.user.is_none() {
                 eprintln!(
                     "Name a file with -c FILE, or give --pool URL --user NAME. `sluice run --help` has examples."

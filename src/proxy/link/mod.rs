@@ -475,7 +475,6 @@ impl Machine for Link {
         }
         if self.refresh_due().is_some_and(|(due, _)| now >= due) {
             self.refresh_wanted = false;
-            // Without a whole second since the last there is nothing new to give; the next turn tries again.
             self.issued_at = Some(now);
             if let Some(issue) = self.workshop.refresh(now) {
                 self.publish(now, issue);
