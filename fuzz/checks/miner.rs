@@ -246,7 +246,8 @@ impl Miner {
                 let difficulty = Difficulty::new(value).expect("within range");
                 assert_eq!(difficulty, difficulty.floor_to_power_of_two());
                 if self.difficulty != Some(difficulty) {
-                    self.changed = true;
+                    // Before the first job there is nothing that it could miscount.
+                    self.changed = self.difficulty.is_some() || self.notified.is_some();
                     (self.before, self.difficulty) = (self.difficulty, Some(difficulty));
                 }
             }

@@ -411,9 +411,11 @@ impl Machine for Session {
         }
         self.issue(now);
         if self.ready() && now >= self.last_sent + SILENCE {
-            if let Some(difficulty) = self.advertised {
-                notification::set_difficulty(self.replies.tail(), difficulty);
-            }
+            // Without work yet there is no job that this could miscount.
+            let difficulty = *self.advertised.get_or_insert(self.vardiff.current());
+            notification::set_difficulty(self.replies.tail(), difficulty);
+            // Also when an answer that waits holds it back: or this timer would never go away.
+            self.last_sent = now;
         }
         self.turn_over(now);
     }
