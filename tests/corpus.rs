@@ -3,8 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/checks/link.rs"]
+mod link;
 #[path = "../fuzz/checks/miner.rs"]
 mod miner;
+#[path = "../fuzz/checks/pool.rs"]
+mod pool;
 #[path = "../fuzz/checks/program.rs"]
 mod program;
 #[path = "../fuzz/checks/session.rs"]
@@ -25,6 +29,11 @@ fn messages_hold_for_the_whole_corpus() {
 #[test]
 fn sessions_hold_for_the_whole_corpus() {
     replay("session", session::session);
+}
+
+#[test]
+fn links_hold_for_the_whole_corpus() {
+    replay("link", link::link);
 }
 
 fn replay(target: &str, check: fn(&[u8])) {
