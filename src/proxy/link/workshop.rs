@@ -77,7 +77,7 @@ impl Workshop {
         prefix.extend_from_slice(&job.coinb1);
         prefix.extend_from_slice(extranonce1);
         prefix.resize(prefix.len() + usize::from(pad), 0);
-        let ntime = self.fresh_ntime(job, &prefix);
+        let ntime = self.fresh_ntime(job, &prefix)?;
         let new_block = self
             .current
             .as_ref()
@@ -124,7 +124,7 @@ impl Workshop {
     }
 
     /// A repeated job must not be searched twice: one second on from the last.
-    fn fresh_ntime(&self, job: &Notify, prefix: &[u8]) -> u32 {
+    fn fresh_ntime(&self, job: &Notify, prefix: &[u8]) -> Result<u32, &'static str> {
         match &self.current {
             Some(old)
                 if old.ntime >= job.ntime
@@ -134,9 +134,9 @@ impl Workshop {
                     && *old.branch == *job.branch
                     && old.version == job.version =>
             {
-                old.ntime.saturating_add(1)
+                old.ntime.checked_add(1).ok_or("its ntime cannot grow")
             }
-            _ => job.ntime,
+            _ => Ok(job.ntime),
         }
     }
 
