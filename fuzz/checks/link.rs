@@ -110,7 +110,16 @@ impl<'a> World<'a> {
             17 => self.lay_out(),
             18 => self.input(Input::Refresh),
             19 => {
-                let fleet = self.program.pick(&[0.0, 1e12, 1e15, 1e18, f64::NAN, f64::INFINITY, -1.0, 1e-300]);
+                let fleet = self.program.pick(&[
+                    0.0,
+                    1e12,
+                    1e15,
+                    1e18,
+                    f64::NAN,
+                    f64::INFINITY,
+                    -1.0,
+                    1e-300,
+                ]);
                 self.input(Input::Fleet(fleet));
             }
             20 => {
@@ -181,7 +190,12 @@ impl<'a> World<'a> {
     }
 
     fn lay_out(&mut self) {
-        let layouts = [Layout::WIDE, Layout::WIDE, Layout { lane: 2, rolled: 2 }, Layout { lane: 2, rolled: 4 }];
+        let layouts = [
+            Layout::WIDE,
+            Layout::WIDE,
+            Layout { lane: 2, rolled: 2 },
+            Layout { lane: 2, rolled: 4 },
+        ];
         let layout = self.program.pick(&layouts);
         self.layout = Some(layout);
         self.input(Input::Layout(layout));
@@ -209,7 +223,8 @@ impl<'a> World<'a> {
             self.good(id, &asked)
         } else {
             let template = RESULTS[usize::from(kind) % RESULTS.len()];
-            self.program.filled(&format!("{{\"id\":{id},{template}}}"), WORDS)
+            self.program
+                .filled(&format!("{{\"id\":{id},{template}}}"), WORDS)
         };
         self.line(&line);
         if kind & 15 == 0 {
@@ -245,13 +260,24 @@ impl<'a> World<'a> {
 
     fn notify(&mut self) {
         let kind = self.program.byte();
-        self.job = if kind & 1 == 0 { self.job.wrapping_add(1) } else { self.job };
+        self.job = if kind & 1 == 0 {
+            self.job.wrapping_add(1)
+        } else {
+            self.job
+        };
         let prev = if kind & 2 == 0 { "00" } else { "11" }.repeat(32);
-        let ntime = self.program.pick(&["684ee180", "684ee180", "684ee1ff", "ffffffff", "fffffffe", "00000000"]);
-        let nbits = self.program.pick(&["17034219", "17034219", "207fffff", "00000000", "ff123456"]);
+        let ntime = self.program.pick(&[
+            "684ee180", "684ee180", "684ee1ff", "ffffffff", "fffffffe", "00000000",
+        ]);
+        let nbits = self
+            .program
+            .pick(&["17034219", "17034219", "207fffff", "00000000", "ff123456"]);
         let clean = kind & 12 == 0;
         let suffix = self.program.pick(&["00", "ab", ""]);
-        let branch = ["", "\"2222222222222222222222222222222222222222222222222222222222222222\""];
+        let branch = [
+            "",
+            "\"2222222222222222222222222222222222222222222222222222222222222222\"",
+        ];
         let branch = branch[usize::from(kind >> 7)];
         let line = format!(
             r#"{{"id":null,"method":"mining.notify","params":["{:x}","{prev}","0100000001","{suffix}",[{branch}],"20000000","{nbits}","{ntime}",{clean}]}}"#,
@@ -289,7 +315,11 @@ impl<'a> World<'a> {
         self.input(Input::Line(line));
         let Some((nonce, good)) = ended else { return };
         let answers = |end: &&Settlement| end.latency.is_some();
-        assert_eq!(self.last.iter().filter(answers).count(), 1, "a share without its end");
+        assert_eq!(
+            self.last.iter().filter(answers).count(),
+            1,
+            "a share without its end"
+        );
         let end = self.last.iter().find(answers).expect("counted above");
         assert_eq!(end.result == SettleResult::Accepted, good);
         assert_eq!(end.worker, self.pool.given[&nonce].share.worker);
@@ -306,7 +336,9 @@ impl<'a> World<'a> {
         if count == 0 || self.shares == MOST_SHARES {
             return;
         }
-        let work = self.works[count - 1 - usize::from(age) % count].work.clone();
+        let work = self.works[count - 1 - usize::from(age) % count]
+            .work
+            .clone();
         self.shares += 1;
         let nonce = self.shares;
         let make = |worker: Arc<str>| Submission {
@@ -375,11 +407,17 @@ impl<'a> World<'a> {
                 self.works.push(issue);
             }
             Output::Status(status) => {
-                assert!(!status.up || self.socket == Socket::Open, "up without a socket");
+                assert!(
+                    !status.up || self.socket == Socket::Open,
+                    "up without a socket"
+                );
                 assert!(status.epoch == self.pool.epoch);
             }
             Output::Settle(end) => {
-                let open = self.given.get_mut(&end.worker).expect("a worker that was given");
+                let open = self
+                    .given
+                    .get_mut(&end.worker)
+                    .expect("a worker that was given");
                 *open -= 1;
                 assert!(*open >= 0, "a share is settled twice");
                 self.unsettled -= 1;
@@ -422,9 +460,36 @@ impl<'a> World<'a> {
 }
 
 const WORDS: &[&str] = &[
-    "1", "0", "4", "8", "7", "254", "255", "null", "true", "false", "\"x\"", "-1", "1e999", "0.5", "1e18", "1024",
-    "aabbccdd", "", "0102", "1fffe000", "00000000", "zz", "pool.example", "evil.example.com", "a.example.org",
-    "1111111111111111111111111111111111111111111111111111111111111111", "17034219", "684ee180", "[]", "9007199254740993",
+    "1",
+    "0",
+    "4",
+    "8",
+    "7",
+    "254",
+    "255",
+    "null",
+    "true",
+    "false",
+    "\"x\"",
+    "-1",
+    "1e999",
+    "0.5",
+    "1e18",
+    "1024",
+    "aabbccdd",
+    "",
+    "0102",
+    "1fffe000",
+    "00000000",
+    "zz",
+    "pool.example",
+    "evil.example.com",
+    "a.example.org",
+    "1111111111111111111111111111111111111111111111111111111111111111",
+    "17034219",
+    "684ee180",
+    "[]",
+    "9007199254740993",
 ];
 
 fn config(program: &mut Program<'_>) -> Config {
@@ -439,7 +504,7 @@ fn config(program: &mut Program<'_>) -> Config {
         version_mask: program.pick(&[0x1fff_e000, 0]),
         reconnect_hosts: vec!["*.example.org".to_owned()],
         shares_per_second: 2.0,
-        refresh: program.pick(&[Duration::from_secs(25), Duration::from_secs(5)]),
+        refresh: program.pick(&[Duration::from_secs(25), Duration::from_secs(15)]),
         seed: 7,
     }
 }

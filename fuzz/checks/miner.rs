@@ -196,7 +196,10 @@ impl Miner {
                 serde_json::from_str(text).expect("we write JSON objects");
             match line.get("method") {
                 Some(method) => {
-                    assert!(self.subscribed, "pushed before the subscribe result: {text}");
+                    assert!(
+                        self.subscribed,
+                        "pushed before the subscribe result: {text}"
+                    );
                     self.pushed(now, method.get(), line["params"].get(), works);
                 }
                 None => self.answered(&line),
@@ -207,7 +210,10 @@ impl Miner {
 
     fn answered(&mut self, line: &BTreeMap<&str, &RawValue>) {
         assert!(!self.changed, "a reply between a difficulty and its notify");
-        let owed = self.owed.pop_front().expect("a reply that nobody asked for");
+        let owed = self
+            .owed
+            .pop_front()
+            .expect("a reply that nobody asked for");
         assert_eq!(line["id"].get(), owed.id, "the replies are out of order");
         let refused = line.get("error").is_some_and(|error| error.get() != "null");
         if owed.is_subscribe && !refused {
@@ -232,17 +238,22 @@ impl Miner {
         if result.get("version-rolling") == Some(&false.into()) {
             self.mask = 0;
         }
-        if let Some(mask) = result.get("version-rolling.mask").and_then(|mask| mask.as_str()) {
+        if let Some(mask) = result
+            .get("version-rolling.mask")
+            .and_then(|mask| mask.as_str())
+        {
             self.mask = u32::from_str_radix(mask, 16).expect("hex");
         }
     }
 
     fn pushed(&mut self, now: Instant, method: &str, params: &str, works: &[Arc<Issue>]) {
+        let raw: Vec<&RawValue> = serde_json::from_str(params).expect("an array");
         let params: Vec<serde_json::Value> = serde_json::from_str(params).expect("an array");
         assert!(!self.changed || method == "\"mining.notify\"");
         match method {
             "\"mining.set_difficulty\"" => {
-                let value = params[0].as_f64().expect("a number");
+                // serde_json's own reading of a float may be off by the last bit.
+                let value = raw[0].get().parse().expect("a number");
                 let difficulty = Difficulty::new(value).expect("within range");
                 assert_eq!(difficulty, difficulty.floor_to_power_of_two());
                 if self.difficulty != Some(difficulty) {
@@ -266,24 +277,47 @@ impl Miner {
         let issue = issue.expect("a work that exists").clone();
         let work = issue.work.clone();
         let clean = params[8].as_bool().expect("a flag");
-        let difficulty = self.difficulty.expect("a difficulty comes before the first job");
+        let difficulty = self
+            .difficulty
+            .expect("a difficulty comes before the first job");
         assert!(!self.workers.is_empty(), "work before authorize");
-        if self.told.back().is_some_and(|last| last.issue.work.id.0 == id) {
+        if self
+            .told
+            .back()
+            .is_some_and(|last| last.issue.work.id.0 == id)
+        {
             assert!(clean && !self.changed, "a job again, and changed");
             return;
         }
         let told = |told: &Told| told.issue.work.id == work.id;
         assert!(!self.told.iter().any(told), "an older job again");
         assert_eq!(Some(work.layout), self.layout);
-        assert!(difficulty.value() <= work.pool_difficulty.value(), "unpaid work");
+        assert!(
+            difficulty.value() <= work.pool_difficulty.value(),
+            "unpaid work"
+        );
         if self.prompt {
             assert_eq!(Some(work.link), self.leased, "work of another link");
-            assert!(self.notified.is_none_or(|last| now >= last + GAP), "a flood");
+            assert!(
+                self.notified.is_none_or(|last| now >= last + GAP),
+                "a flood"
+            );
         }
         let same = |told: &&Told| told.issue.work.link == work.link;
-        let newest = self.told.iter().filter(same).map(|told| told.issue.work.generation).max();
-        let moved = self.told.back().is_none_or(|last| last.issue.work.link != work.link);
-        assert_eq!(clean, moved || newest.is_none_or(|newest| newest < work.generation));
+        let newest = self
+            .told
+            .iter()
+            .filter(same)
+            .map(|told| told.issue.work.generation)
+            .max();
+        let moved = self
+            .told
+            .back()
+            .is_none_or(|last| last.issue.work.link != work.link);
+        assert_eq!(
+            clean,
+            moved || newest.is_none_or(|newest| newest < work.generation)
+        );
         self.notified = Some(now);
         for told in &mut self.told {
             let older = told.issue.work.generation < work.generation;
@@ -293,7 +327,10 @@ impl Miner {
             self.told.pop_front();
         }
         // Until the second notify after a change the lower of old and new counts.
-        let lower = self.before.take().map_or(difficulty, |before| before.min(difficulty));
+        let lower = self
+            .before
+            .take()
+            .map_or(difficulty, |before| before.min(difficulty));
         self.changed = false;
         self.told.push_back(Told {
             issue,
@@ -312,6 +349,10 @@ impl Miner {
 
     /// The connection ends: what was read was answered.
     pub(crate) fn closed(&self) {
-        assert!(self.owed.is_empty(), "closed with replies owed: {:?}", self.owed);
+        assert!(
+            self.owed.is_empty(),
+            "closed with replies owed: {:?}",
+            self.owed
+        );
     }
 }

@@ -115,12 +115,17 @@ impl Pool {
             "mining.configure" => Asked::Configure,
             "mining.subscribe" => Asked::Subscribe,
             "mining.authorize" if self.asked_login() => Asked::Login,
-            "mining.authorize" | "mining.extranonce.subscribe" | "mining.suggest_difficulty" => Asked::Other,
+            "mining.authorize" | "mining.extranonce.subscribe" | "mining.suggest_difficulty" => {
+                Asked::Other
+            }
             "mining.submit" => self.submitted(&line["params"]),
             other => panic!("{other} is asked of a pool"),
         };
         self.asked.insert(id, asked);
-        let shares = self.asked.values().filter(|asked| matches!(asked, Asked::Share(_)));
+        let shares = self
+            .asked
+            .values()
+            .filter(|asked| matches!(asked, Asked::Share(_)));
         // Counting is slow, so not every time.
         assert!(self.asked.len() % 64 != 0 || shares.count() <= OUTSTANDING);
     }
@@ -140,12 +145,18 @@ impl Pool {
         self.written += 1;
         let work = &given.share.work;
         assert_eq!(text(1), &*work.pool_job);
-        assert_eq!(text(2).len(), 2 * usize::from(work.pad + work.layout.total()));
+        assert_eq!(
+            text(2).len(),
+            2 * usize::from(work.pad + work.layout.total())
+        );
         assert!(self.logged_in, "a share before the login");
         if !given.share.block {
             let newest = &self.newest.as_ref().expect("a share has a work").work;
             assert_eq!(work.epoch, self.epoch, "a share of an earlier connection");
-            assert!(work.id.0 >= self.valid_from, "a share under an earlier extranonce");
+            assert!(
+                work.id.0 >= self.valid_from,
+                "a share under an earlier extranonce"
+            );
             assert!(work.generation >= newest.generation, "a stale share");
         }
         Asked::Share(nonce)

@@ -69,14 +69,14 @@ impl<'a> Program<'a> {
         line
     }
 
-    /// How far time goes: mostly little, sometimes hours.
+    /// How far time goes: mostly little, sometimes half an hour.
     pub(crate) fn pause(&mut self) -> Duration {
         let amount = u64::from(self.byte());
         match self.byte() % 8 {
             0..=2 => Duration::from_millis(amount),
             3 | 4 => Duration::from_millis(50 * amount),
             5 | 6 => Duration::from_secs(amount),
-            _ => Duration::from_secs(60 * amount),
+            _ => Duration::from_secs(8 * amount),
         }
     }
 }

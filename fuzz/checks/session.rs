@@ -144,11 +144,13 @@ impl<'a> World<'a> {
         let configure = br#"{"id":1,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"1fffe000","version-rolling.min-bit-count":2}]}"#;
         self.line(configure);
         self.line(br#"{"id":2,"method":"mining.subscribe","params":["cgminer/4"]}"#);
-        if self.attaching {
+        if self.attaching && !self.closed {
             self.seat();
         }
         self.line(br#"{"id":3,"method":"mining.authorize","params":["farm.one","x"]}"#);
-        self.make_work();
+        if !self.closed {
+            self.make_work();
+        }
     }
 
     fn template(&mut self) {
@@ -167,9 +169,31 @@ impl<'a> World<'a> {
             r#"{"method":"mining.authorize","params":["%"]}"#,
         ];
         const WORDS: &[&str] = &[
-            "1", "0", "null", "true", "\"a\"", "-1", "1e999", "0.001", "65536", "1e18", "farm.one", "two", "x",
-            "d=1024", "fd=0.5", "1fffe000", "ffffffff", "0000000a", "[1]", "[[[[[[[[[1]]]]]]]]]", "pong",
-            "mining.get_transactions", "NiceHash/1.0", "11111111111111111111111111111111", "00000000",
+            "1",
+            "0",
+            "null",
+            "true",
+            "\"a\"",
+            "-1",
+            "1e999",
+            "0.001",
+            "65536",
+            "1e18",
+            "farm.one",
+            "two",
+            "x",
+            "d=1024",
+            "fd=0.5",
+            "1fffe000",
+            "ffffffff",
+            "0000000a",
+            "[1]",
+            "[[[[[[[[[1]]]]]]]]]",
+            "pong",
+            "mining.get_transactions",
+            "NiceHash/1.0",
+            "11111111111111111111111111111111",
+            "00000000",
             "00000000ffff0000000000000000000000000000000000000000000000000000",
             "12345678901234567890123456789012345678901234567890123456789012345678",
         ];
@@ -182,17 +206,32 @@ impl<'a> World<'a> {
     fn share(&mut self) {
         let index = self.program.byte();
         let (id, first) = self.miner.job(index).unwrap_or((0, UNIX_S as u32));
-        let roll = self.program.pick(&[0u32, 1, 6999, 7000, 7001, u32::MAX, 7200, 600]);
+        let roll = self
+            .program
+            .pick(&[0u32, 1, 6999, 7000, 7001, u32::MAX, 7200, 600]);
         let ntime = first.wrapping_add(roll);
         let nonce = self.program.word();
         let en2 = match self.program.byte() {
             255 => "00".to_owned(),
             254 => "000000000000000000".to_owned(),
-            byte => format!("{byte:0width$x}", width = 2 * usize::from(self.layout.rolled)),
+            byte => format!(
+                "{byte:0width$x}",
+                width = 2 * usize::from(self.layout.rolled)
+            ),
         };
-        let worker = self.program.pick(&["farm.one", "farm.one", "two", "nobody"]);
-        let bits = self.program.pick(&["", ",\"00002000\"", ",\"1fffe000\"", ",\"20000000\"", ",\"0\""]);
-        let number = self.program.pick(&["\"id\":7,", "\"id\":8,", "", "\"id\":\"s\","]);
+        let worker = self
+            .program
+            .pick(&["farm.one", "farm.one", "two", "nobody"]);
+        let bits = self.program.pick(&[
+            "",
+            ",\"00002000\"",
+            ",\"1fffe000\"",
+            ",\"20000000\"",
+            ",\"0\"",
+        ]);
+        let number = self
+            .program
+            .pick(&["\"id\":7,", "\"id\":8,", "", "\"id\":\"s\","]);
         let line = format!(
             r#"{{{number}"method":"mining.submit","params":["{worker}","{id:x}","{en2}","{ntime:08x}","{nonce:08x}"{bits}]}}"#
         );
@@ -247,8 +286,16 @@ impl<'a> World<'a> {
 
     fn lease(&mut self) -> Lease {
         Lease {
-            link: self.program.pick(&[Some(LinkId(0)), Some(LinkId(0)), Some(LinkId(1)), Some(LinkId(2)), None]),
-            version_mask: self.program.pick(&[0x1fff_e000, 0x1fff_e000, 0, 0x00ff_e000, u32::MAX]),
+            link: self.program.pick(&[
+                Some(LinkId(0)),
+                Some(LinkId(0)),
+                Some(LinkId(1)),
+                Some(LinkId(2)),
+                None,
+            ]),
+            version_mask: self
+                .program
+                .pick(&[0x1fff_e000, 0x1fff_e000, 0, 0x00ff_e000, u32::MAX]),
         }
     }
 
@@ -257,7 +304,9 @@ impl<'a> World<'a> {
         let kind = self.program.byte();
         self.generations[usize::from(link)] += u64::from(kind & 3 == 0);
         let ntime = UNIX_S as u32 + u32::from(kind);
-        let difficulty = self.program.pick(&[1.0, 1.0 / 4_294_967_296.0, 0.3, 1024.0, 1e6, 1.5, 9.2e18]);
+        let difficulty =
+            self.program
+                .pick(&[1.0, 1.0 / 4_294_967_296.0, 0.3, 1024.0, 1e6, 1.5, 9.2e18]);
         let difficulty = Difficulty::new(difficulty).expect("within range");
         let work = Work::new(Parts {
             id: WorkId(self.next_id),
@@ -271,7 +320,11 @@ impl<'a> World<'a> {
             nbits: self.program.pick(&[0x1703_4219, 0x1703_4219, 0x207f_ffff]),
             ntime,
             pool_ntime: ntime,
-            layout: if kind == 255 { Layout { lane: 3, rolled: 2 } } else { self.layout },
+            layout: if kind == 255 {
+                Layout { lane: 3, rolled: 2 }
+            } else {
+                self.layout
+            },
             pad: 0,
             coinbase_prefix: vec![1; 50].into(),
             coinbase_suffix: vec![2; 40].into(),
@@ -295,7 +348,11 @@ impl<'a> World<'a> {
         let index = usize::from(self.program.byte());
         // Latest wins: only the newest of a link is ever published again.
         let link = LinkId((index % 3) as u16);
-        let newest = self.works.iter().rev().find(|issue| issue.work.link == link);
+        let newest = self
+            .works
+            .iter()
+            .rev()
+            .find(|issue| issue.work.link == link);
         if let Some(issue) = newest.cloned() {
             self.input(Input::Issue(&issue));
         }
@@ -385,7 +442,9 @@ impl<'a> World<'a> {
     fn submitted_one(&mut self) {
         if let Some(share) = self.to_submit.pop_front() {
             self.answered += 1;
-            let result = self.program.pick(&[Ok(()), Err(Dropped::LinkFull), Err(Dropped::LinkLost)]);
+            let result =
+                self.program
+                    .pick(&[Ok(()), Err(Dropped::LinkFull), Err(Dropped::LinkLost)]);
             let hashes = share.work.pool_difficulty.hashes();
             self.input(Input::Submitted(&share.worker, result, hashes));
         }
@@ -402,7 +461,10 @@ impl<'a> World<'a> {
             self.submitted_one();
         }
         self.drain();
-        assert!(self.machine.last_observation().is_none(), "counts are left behind");
+        assert!(
+            self.machine.last_observation().is_none(),
+            "counts are left behind"
+        );
         let judged = std::mem::take(&mut self.judged);
         assert!(judged.conserves());
         assert_eq!(judged.received.shares, self.miner.submits);

@@ -1,12 +1,12 @@
 //! Fuzzes the session machine: see `checks/session.rs`. Runs with `cargo fuzz run -s none session`.
 #![no_main]
 
-#[path = "../checks/session.rs"]
-mod session;
 #[path = "../checks/miner.rs"]
 mod miner;
 #[path = "../checks/program.rs"]
 mod program;
+#[path = "../checks/session.rs"]
+mod session;
 #[path = "../checks/volume.rs"]
 mod volume;
 

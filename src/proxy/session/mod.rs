@@ -205,7 +205,8 @@ impl Session {
 
     /// Sends `set_version_mask` where the lease allows other bits than the miner was told; before any notify.
     fn apply_mask(&mut self) {
-        let (Some(rolling), true) = (&mut self.rolling, self.seat.is_some()) else {
+        let may_push = self.seat.is_some() && self.closing.is_none();
+        let (Some(rolling), true) = (&mut self.rolling, may_push) else {
             return;
         };
         let granted = rolling.asked & self.config.version_mask & self.lease.version_mask;
