@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Between two lines of the count.
-const STEP: u64 = 10_000_000;
+const STEP: u64 = 1_000_000;
 
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
