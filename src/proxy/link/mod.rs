@@ -176,6 +176,7 @@ impl Link {
             self.backoff.reset();
         }
         self.out.clear();
+        self.extranonce_due = None;
         self.outputs.push_back(Output::Disconnect);
         for end in self.ledger.lose_all() {
             self.outputs.push_back(Output::Settle(end));
@@ -184,14 +185,21 @@ impl Link {
             self.drop_share(share, Dropped::LinkLost);
         }
         if self.draining {
-            self.phase = Phase::Ended;
-            return;
+            return self.finish();
         }
         let retry_in = self.backoff.next();
         self.phase = Phase::Waiting(now + retry_in);
         let reason = reason.to_owned();
         self.outputs
             .push_back(Output::Event(Event::Down { reason, retry_in }));
+    }
+
+    /// No connection will come any more: what was kept for one gets its end.
+    fn finish(&mut self) {
+        self.phase = Phase::Ended;
+        while let Some(share) = self.blocks.pop_front() {
+            self.drop_share(share, Dropped::LinkLost);
+        }
     }
 
     /// Makes work of the pool's job in force, if everything it takes is known.
@@ -243,6 +251,10 @@ impl Link {
         let (Phase::Up(_), Some(at)) = (self.phase, self.issued_at) else {
             return None;
         };
+        // Under an extranonce that is gone, or that leaves too little, there is nothing worth renewing.
+        if self.workshop.current()?.id < self.valid_from {
+            return None;
+        }
         if self.refresh_wanted {
             Some((at + REFRESH_GAP, "refresh wanted"))
         } else {
@@ -264,17 +276,8 @@ impl Link {
         if !matches!(self.phase, Phase::Up(_)) {
             return self.keep_or_drop(share, Dropped::LinkLost);
         }
-        if !share.block {
-            if share.work.epoch != self.epoch {
-                return self.drop_share(share, Dropped::LinkLost);
-            }
-            if share.work.id < self.valid_from || share.work.generation < self.workshop.generation()
-            {
-                return self.drop_share(share, Dropped::Stale);
-            }
-            if !self.ledger.has_room() {
-                return self.drop_share(share, Dropped::LinkFull);
-            }
+        if let Some(why) = self.unwanted(&share) {
+            return self.drop_share(share, why);
         }
         match self.names.name(now, &share.worker) {
             names::Name::Use(user) => self.write_share(now, &share, &user),
@@ -284,6 +287,28 @@ impl Link {
                 self.hold(now, user, share);
             }
             names::Name::Wait(user) => self.hold(now, user, share),
+        }
+    }
+
+    /// Why a share cannot be written now; a block always can.
+    fn unwanted(&self, share: &Submission) -> Option<Dropped> {
+        let work = &share.work;
+        if share.block {
+            None
+        } else if work.epoch != self.epoch {
+            Some(Dropped::LinkLost)
+        } else if work.id < self.valid_from || work.generation < self.workshop.generation() {
+            Some(Dropped::Stale)
+        } else {
+            (!self.ledger.has_room()).then_some(Dropped::LinkFull)
+        }
+    }
+
+    /// A share that waited for its name: the pool may have moved on meanwhile.
+    fn write_held(&mut self, now: Instant, share: Box<Submission>, user: &str) {
+        match self.unwanted(&share) {
+            Some(why) => self.drop_share(share, why),
+            None => self.write_share(now, &share, user),
         }
     }
 
@@ -318,7 +343,7 @@ impl Link {
     }
 
     fn keep_or_drop(&mut self, share: Box<Submission>, why: Dropped) {
-        if share.block && self.blocks.len() < BLOCKS_KEPT {
+        if share.block && self.blocks.len() < BLOCKS_KEPT && self.phase != Phase::Ended {
             self.blocks.push_back(share);
         } else {
             self.drop_share(share, why);
@@ -409,7 +434,7 @@ impl Link {
     fn turn_over(&mut self, now: Instant) {
         if self.draining && self.ledger.in_flight() == 0 && self.names.held() == 0 && self.is_open()
         {
-            self.phase = Phase::Ended;
+            self.finish();
             self.outputs.push_back(Output::Disconnect);
         }
         let status = Status {
@@ -434,13 +459,16 @@ impl Machine for Link {
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Connected => self.connected(now),
+            Input::Connected if self.phase == Phase::Connecting => self.connected(now),
+            Input::Connected => {}
             Input::ConnectFailed(why) | Input::Disconnected(why) => self.down(now, why),
             Input::Line(line) => {
                 self.last_byte = now;
                 self.line(now, line);
             }
             Input::Overlong => self.down(now, "a line of more than 128 KiB"),
+            // Told again with every order; only a change may cost the miners their jobs.
+            Input::Layout(layout) if self.layout == Some(layout) => {}
             Input::Layout(layout) => {
                 // Told again with every change of the fleet: the same word must not cost every miner a clean job.
                 if self.layout.replace(layout) != Some(layout) {
@@ -456,7 +484,7 @@ impl Machine for Link {
             Input::Drain => {
                 self.draining = true;
                 if !self.is_open() {
-                    self.phase = Phase::Ended;
+                    self.finish();
                 }
             }
         }
@@ -470,7 +498,7 @@ impl Machine for Link {
             self.outputs
                 .push_back(Output::Connect(self.redirect.take()));
         }
-        if self.extranonce_due.is_some_and(|due| now >= due) {
+        if self.extranonce_due.take_if(|due| now >= *due).is_some() {
             self.issue(now, true);
         }
         if self.refresh_due().is_some_and(|(due, _)| now >= due) {
@@ -482,7 +510,7 @@ impl Machine for Link {
         }
         for share in self.names.overdue(now) {
             let account = self.names.account();
-            self.write_share(now, &share, &account);
+            self.write_held(now, share, &account);
         }
         self.turn_over(now);
     }

@@ -85,7 +85,7 @@ impl Link {
                     self.outputs.push_back(Output::Event(event));
                 }
                 for share in shares {
-                    self.write_share(now, &share, &name);
+                    self.write_held(now, share, &name);
                 }
             }
             (

@@ -205,7 +205,8 @@ impl Session {
 
     /// Sends `set_version_mask` where the lease allows other bits than the miner was told; before any notify.
     fn apply_mask(&mut self) {
-        let (Some(rolling), true) = (&mut self.rolling, self.seat.is_some()) else {
+        let may_push = self.seat.is_some() && self.closing.is_none();
+        let (Some(rolling), true) = (&mut self.rolling, may_push) else {
             return;
         };
         let granted = rolling.asked & self.config.version_mask & self.lease.version_mask;
@@ -411,9 +412,11 @@ impl Machine for Session {
         }
         self.issue(now);
         if self.ready() && now >= self.last_sent + SILENCE {
-            if let Some(difficulty) = self.advertised {
-                notification::set_difficulty(self.replies.tail(), difficulty);
-            }
+            // Without work yet there is no job that this could miscount.
+            let difficulty = *self.advertised.get_or_insert(self.vardiff.current());
+            notification::set_difficulty(self.replies.tail(), difficulty);
+            // Also when an answer that waits holds it back: or this timer would never go away.
+            self.last_sent = now;
         }
         self.turn_over(now);
     }
