@@ -411,6 +411,8 @@ impl Machine for Session {
         }
         self.issue(now);
         if self.ready() && now >= self.last_sent + SILENCE {
+            // Counts as sent even while there is nothing to send (no pool yet), or the timer would never rest.
+            self.last_sent = now;
             if let Some(difficulty) = self.advertised {
                 notification::set_difficulty(self.replies.tail(), difficulty);
             }
