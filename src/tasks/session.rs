@@ -236,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         for _ in 0..TURN {
             match self.lines.next(&mut chunk) {
                 Some(Ok(line)) => {
-                    trace!(line = %String::from_utf8_lossy(line), "from miner");
+                    trace!(line = %line.escape_ascii(), "from miner");
                     self.session.handle_input(now, Input::Line(line));
                 }
                 Some(Err(_)) => self.session.handle_input(now, Input::Overlong),
