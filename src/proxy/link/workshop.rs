@@ -52,6 +52,11 @@ impl Workshop {
         }
     }
 
+    /// The newest work.
+    pub(super) fn current(&self) -> Option<&Work> {
+        self.current.as_deref()
+    }
+
     /// The generation of the newest work; older ones are stale.
     pub(super) fn generation(&self) -> u64 {
         self.generation
