@@ -1,11 +1,14 @@
 //! One shard: a thread, its runtime, and what its sessions share. Sessions never leave their shard.
 
 use super::Hub;
+use super::mail::{DRAIN, Mailbox, WORK};
 use crate::proxy::lease::SessionId;
 use crate::proxy::session::Observation;
 use crate::work::LinkId;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// Every so many verdicts one is timed: a histogram needs no more.
 const TIMED: u32 = 16;
@@ -16,6 +19,7 @@ pub struct Shard {
     /// The rest of the process.
     pub hub: Arc<Hub>,
     books: Mutex<Books>,
+    mailboxes: Mutex<HashMap<SessionId, Arc<Mailbox>>>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +35,37 @@ impl Shard {
         Self {
             hub,
             books: Mutex::default(),
+            mailboxes: Mutex::default(),
         }
+    }
+
+    fn mailboxes(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Arc<Mailbox>>> {
+        self.mailboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session that wants to hear of work and of the drain.
+    pub fn joined(&self, session: SessionId, mailbox: Arc<Mailbox>) {
+        self.mailboxes().insert(session, mailbox);
+    }
+
+    /// It is gone.
+    pub fn left(&self, session: SessionId) {
+        self.mailboxes().remove(&session);
+    }
+
+    /// Tells every session that follows the link.
+    fn new_work(&self, link: LinkId) {
+        let mailboxes = self.mailboxes();
+        let followers = mailboxes.values().filter(|mailbox| mailbox.follows(link));
+        followers.for_each(|mailbox| mailbox.ring(WORK));
+    }
+
+    /// Tells everybody to finish.
+    fn drain(&self) {
+        let mailboxes = self.mailboxes();
+        mailboxes.values().for_each(|mailbox| mailbox.ring(DRAIN));
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -90,4 +124,25 @@ pub async fn beat(shard: Arc<Shard>) {
             return;
         }
     }
+}
+
+/// Waits for one link's work and tells this shard's sessions: a wake on the own thread, not one from another for each.
+pub async fn herald(shard: Arc<Shard>, link: LinkId) {
+    let Some(mut work) = shard
+        .hub
+        .links
+        .get(usize::from(link.0))
+        .map(|port| port.work.clone())
+    else {
+        return;
+    };
+    while work.changed().await.is_ok() {
+        shard.new_work(link);
+    }
+}
+
+/// Waits for the drain and tells this shard's sessions.
+pub async fn drain(shard: Arc<Shard>, cancel: CancellationToken) {
+    cancel.cancelled().await;
+    shard.drain();
 }

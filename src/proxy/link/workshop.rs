@@ -8,9 +8,14 @@ use crate::proxy::lease::Issue;
 use crate::stratum::v1::down::notification;
 use crate::stratum::v1::up::{Extranonce, Notify};
 use crate::work::{Difficulty, Layout, LinkId, Parts, Target, Work, WorkId};
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
+
+/// Contents remembered: a pool that repeats itself repeats what it sent lately.
+const CONTENTS: usize = 64;
 
 /// What a job is made under.
 #[derive(Debug)]
@@ -29,6 +34,9 @@ pub(super) struct Workshop {
     ids: Arc<AtomicU32>,
     generation: u64,
     current: Option<Arc<Work>>,
+    /// What the current work spans, less its ntime, and the first free ntime of contents that were replaced.
+    content: u64,
+    contents: VecDeque<(u64, u32)>,
     /// When the newest work was given out.
     issued: Option<Instant>,
 }
@@ -40,13 +48,10 @@ impl Workshop {
             ids,
             generation: 0,
             current: None,
+            content: 0,
+            contents: VecDeque::new(),
             issued: None,
         }
-    }
-
-    /// The newest work.
-    pub(super) fn current(&self) -> Option<&Arc<Work>> {
-        self.current.as_ref()
     }
 
     /// The generation of the newest work; older ones are stale.
@@ -78,7 +83,10 @@ impl Workshop {
         prefix.extend_from_slice(&job.coinb1);
         prefix.extend_from_slice(extranonce1);
         prefix.resize(prefix.len() + usize::from(pad), 0);
-        let ntime = self.fresh_ntime(now, job, &prefix);
+        self.retire(now);
+        let content = content(job, &prefix);
+        let ntime = job.ntime.max(self.free_from(content));
+        self.content = content;
         let new_block = self
             .current
             .as_ref()
@@ -113,33 +121,33 @@ impl Workshop {
     /// The same work under a new id and a later ntime; `None`: there is none.
     pub(super) fn refresh(&mut self, now: Instant) -> Option<Arc<Issue>> {
         let current = self.current.clone()?;
-        let work = current.refreshed(self.take_id(), self.unrolled(now, current.ntime));
+        self.retire(now);
+        let ntime = self.free_from(self.content);
+        let work = current.refreshed(self.take_id(), ntime);
         Some(self.publish(now, work))
     }
 
-    /// A repeated job must not be searched twice, also not by a miner that rolled the last one.
-    fn fresh_ntime(&self, now: Instant, job: &Notify, prefix: &[u8]) -> u32 {
-        match &self.current {
-            Some(old)
-                if old.prev_hash == job.prev_hash
-                    && *old.coinbase_prefix == *prefix
-                    && *old.coinbase_suffix == *job.coinb2
-                    && *old.branch == *job.branch
-                    && old.version == job.version =>
-            {
-                job.ntime.max(self.unrolled(now, old.ntime))
-            }
-            _ => job.ntime,
-        }
+    /// The first ntime under which a content was never given out nor rolled, also if other jobs or a reconnect came
+    /// between; 0 for a new one.
+    fn free_from(&self, content: u64) -> u32 {
+        let known = self.contents.iter().find(|(known, _)| *known == content);
+        known.map_or(0, |(_, free)| *free)
     }
 
-    /// The first ntime that nobody has reached who rolled the newest work, which began at `from`, by the seconds since
-    /// he had it. It runs ahead of the clock by at most a second per work: far from the 7,000 s that pools allow.
-    fn unrolled(&self, now: Instant, from: u32) -> u32 {
-        let issued = self.issued.unwrap_or(now);
+    /// Notes the first ntime that nobody has reached who rolled the newest work by the seconds since he had it. It runs
+    /// ahead of the clock by at most a second per work: far from the 7,000 s that pools allow.
+    fn retire(&mut self, now: Instant) {
+        let (Some(current), Some(issued)) = (&self.current, self.issued) else {
+            return;
+        };
         let rolled = now.saturating_duration_since(issued).as_secs();
         let ahead = u32::try_from(rolled).unwrap_or(u32::MAX).saturating_add(1);
-        from.saturating_add(ahead)
+        let free = current.ntime.saturating_add(ahead);
+        self.contents.retain(|(known, _)| *known != self.content);
+        if self.contents.len() == CONTENTS {
+            self.contents.pop_front();
+        }
+        self.contents.push_back((self.content, free));
     }
 
     fn take_id(&self) -> WorkId {
@@ -156,6 +164,21 @@ impl Workshop {
             work,
         })
     }
+}
+
+/// Names everything that a header is made of, except what a miner rolls and ntime.
+fn content(job: &Notify, prefix: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (
+        prefix,
+        &job.coinb2,
+        &job.branch,
+        &job.prev_hash,
+        job.version,
+        job.nbits,
+    )
+        .hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -196,6 +219,9 @@ mod tests {
             ..job(NTIME + 2)
         };
         assert_eq!(make(&mut workshop, later, &other).work.ntime, NTIME + 2);
+        // Also when another came between: it was free from the sixth second on, and 1 s at NTIME + 6.
+        let last = make(&mut workshop, later, &job(NTIME + 2));
+        assert_eq!(last.work.ntime, NTIME + 7);
     }
 
     fn workshop() -> Workshop {
