@@ -213,9 +213,8 @@ impl Link {
         if extranonce.size < layout.total() {
             return;
         }
-        let clean = clean
-            || self.extranonce_due.take().is_some()
-            || matches!(self.phase, Phase::Jobless(_));
+        let new_extranonce = self.extranonce_due.take().is_some();
+        let clean = clean || new_extranonce || matches!(self.phase, Phase::Jobless(_));
         let terms = Terms {
             epoch: self.epoch,
             layout,
@@ -498,7 +497,12 @@ impl Machine for Link {
             self.outputs
                 .push_back(Output::Connect(self.redirect.take()));
         }
+<<<<<<< HEAD
         if self.extranonce_due.take_if(|due| now >= *due).is_some() {
+=======
+        if self.extranonce_due.is_some_and(|due| now >= due) {
+            self.extranonce_due = None;
+>>>>>>> refs/heads/world
             self.issue(now, true);
         }
         if self.refresh_due().is_some_and(|(due, _)| now >= due) {
