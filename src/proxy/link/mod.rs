@@ -497,12 +497,7 @@ impl Machine for Link {
             self.outputs
                 .push_back(Output::Connect(self.redirect.take()));
         }
-<<<<<<< HEAD
         if self.extranonce_due.take_if(|due| now >= *due).is_some() {
-=======
-        if self.extranonce_due.is_some_and(|due| now >= due) {
-            self.extranonce_due = None;
->>>>>>> refs/heads/world
             self.issue(now, true);
         }
         if self.refresh_due().is_some_and(|(due, _)| now >= due) {
