@@ -381,7 +381,7 @@ fn serve_shard(listens: Vec<(Arc<Listen>, TcpListener)>, shard: Arc<Shard>) -> i
         }
         beat.abort();
         ears.into_iter().for_each(|ear| ear.abort());
-        let works = shard.beat();
+        let works = shard.beat(Instant::now());
         let _ = shard
             .hub
             .router_tx

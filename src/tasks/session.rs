@@ -309,20 +309,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Does what the machine wants until it wants no more.
     async fn carry_out(&mut self) {
+        let mut now = Instant::now();
         while let Some(output) = self.session.poll_output() {
-            let now = Instant::now();
             match output {
                 Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
                 Output::Send(bytes) => self.out.extend_from_slice(&bytes),
                 Output::Judge(request) => self.judge(now, &request),
-                Output::Submit(share) => self.submit(share).await,
+                Output::Submit(share) => {
+                    self.submit(share).await;
+                    now = Instant::now();
+                }
                 Output::Attach(attach) => self.attach(attach).await,
                 Output::Refresh(link) => {
                     if let Some(port) = self.shard.hub.links.get(usize::from(link.0)) {
                         port.refresh.notify_one();
                     }
                 }
-                Output::Observe(observation) => self.shard.observe(*observation, now),
+                Output::Observe(observation) => self.shard.observe(observation),
                 Output::Event(event) => self.told(now, event).await,
                 Output::Close(why) => self.close = Some(why),
             }
@@ -443,14 +446,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         // What it still had to say goes to the books; nobody is there to be answered.
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Observe(observation) => self.shard.observe(*observation, now),
+                Output::Observe(observation) => self.shard.observe(observation),
                 Output::Submit(share) => self.submit(share).await,
                 Output::Event(event) => self.told(now, event).await,
                 _ => {}
             }
         }
-        let board = &self.shard.hub.board;
-        board.closed(self.id, why, now);
+        // Its last shares are booked while the board still knows where it came in.
+        let works = self.shard.book(now);
+        if !works.is_empty() {
+            let _ = self.shard.hub.router_tx.send(ToRouter::Works(works)).await;
+        }
+        self.shard.hub.board.closed(self.id, why, now);
         debug!(session = self.id.0, why = why.label(), "closed");
         if self.attached {
             let (session, vanished) = (self.id, self.vanished);

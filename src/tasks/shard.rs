@@ -24,7 +24,7 @@ pub struct Shard {
 
 #[derive(Debug, Default)]
 struct Books {
-    works: Vec<(SessionId, Vec<(LinkId, u128)>)>,
+    observations: Vec<Box<Observation>>,
     broadcast: Option<Duration>,
     verdicts: u32,
 }
@@ -73,14 +73,24 @@ impl Shard {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a session's observation: to the board now, to the router with the next beat.
-    pub fn observe(&self, observation: Observation, now: Instant) {
-        self.hub.board.observe(&observation, now);
-        if !observation.for_links.is_empty() {
-            self.books()
-                .works
-                .push((observation.session, observation.for_links));
+    /// Keeps a session's observation for the next beat. All of a second are then booked in one go: what they touch lies
+    /// scattered over the whole fleet, and waiting for it side by side costs half of waiting for it share by share.
+    pub fn observe(&self, observation: Box<Observation>) {
+        self.books().observations.push(observation);
+    }
+
+    /// Books what was observed so far; gives back what the router wants of it.
+    pub fn book(&self, now: Instant) -> Vec<(SessionId, Vec<(LinkId, u128)>)> {
+        let observations = std::mem::take(&mut self.books().observations);
+        let mut works = Vec::with_capacity(observations.len());
+        for mut observation in observations {
+            self.hub.board.observe(&observation, now);
+            let for_links = std::mem::take(&mut observation.for_links);
+            if !for_links.is_empty() {
+                works.push((observation.session, for_links));
+            }
         }
+        works
     }
 
     /// A job was written to a miner this long after its pool sent it.
@@ -96,13 +106,12 @@ impl Shard {
         books.verdicts.is_multiple_of(TIMED)
     }
 
-    /// What came together since the last beat.
-    pub fn beat(&self) -> Vec<(SessionId, Vec<(LinkId, u128)>)> {
-        let mut books = self.books();
-        if let Some(slowest) = books.broadcast.take() {
+    /// What the router wants of the last second; everything else of it goes to the board.
+    pub fn beat(&self, now: Instant) -> Vec<(SessionId, Vec<(LinkId, u128)>)> {
+        if let Some(slowest) = self.books().broadcast.take() {
             self.hub.board.broadcast_seconds(slowest.as_secs_f64());
         }
-        std::mem::take(&mut books.works)
+        self.book(now)
     }
 }
 
@@ -112,7 +121,7 @@ pub async fn beat(shard: Arc<Shard>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let works = shard.beat();
+        let works = shard.beat(Instant::now());
         if !works.is_empty()
             && shard
                 .hub
