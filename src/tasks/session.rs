@@ -67,6 +67,14 @@ enum Next {
     Time,
 }
 
+/// The one timer of a session.
+struct Alarm {
+    at: Instant,
+    /// It has been polled since it was set.
+    heard: bool,
+    timer: Pin<Box<Sleep>>,
+}
+
 struct Conn<S> {
     stream: S,
     lines: Lines,
@@ -130,7 +138,11 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(start: Start<S>) {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     async fn serve(&mut self) {
-        let mut timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let mut alarm = Alarm {
+            at: Instant::now(),
+            heard: false,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        };
         loop {
             self.carry_out().await;
             if self.flush().is_err() {
@@ -145,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let next = self.event(&mut timer).await;
+            let next = self.event(&mut alarm).await;
             self.apply(next);
         }
     }
@@ -164,13 +176,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         self.out.is_empty() && self.close.is_none() && self.session.paused_until(now).is_none()
     }
 
-    async fn event(&mut self, timer: &mut Pin<Box<Sleep>>) -> Next {
+    async fn event(&mut self, alarm: &mut Alarm) -> Next {
         let now = Instant::now();
         let readable = self.may_read(now) && !self.lines.has_line();
         let deadline = self.deadline(now);
-        // Deadlines mostly move away with every share; a timer that fires early costs less than moving it each time.
-        if timer.is_elapsed() || deadline < timer.deadline().into_std() {
-            timer.as_mut().reset(deadline.into());
+        // Deadlines mostly move away with every share; an alarm that is early costs less than moving it each time.
+        if deadline < alarm.at || now >= alarm.at {
+            alarm.at = deadline;
+            alarm.heard = false;
+            alarm.timer.as_mut().reset(deadline.into());
         }
         poll_fn(|cx| {
             if let Some(flags) = self.poll_mail(cx) {
@@ -179,7 +193,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             if let Poll::Ready(next) = poll_io(cx, &mut self.stream, &mut self.out, readable) {
                 return Poll::Ready(next);
             }
-            timer.as_mut().poll(cx).map(|()| Next::Time)
+            // Once the timer knows the waker it need not be touched before its time.
+            if alarm.heard && Instant::now() < alarm.at {
+                return Poll::Pending;
+            }
+            alarm.heard = true;
+            alarm.timer.as_mut().poll(cx).map(|()| Next::Time)
         })
         .await
     }
