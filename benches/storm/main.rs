@@ -110,10 +110,10 @@ fn come_back(args: &Args) -> Result<()> {
     let (mut bare, mut proxy) = (Vec::new(), Vec::new());
     for pass in 1..=args.passes {
         let server = Helper::start(&["bare"])?;
-        bare.push(login_again(server.port(), args.miners)?);
+        bare.push(login_again(server.port(), server.pid(), args.miners)?);
         drop(server);
         let server = Proxy::start()?;
-        proxy.push(login_again(server.port, args.miners)?);
+        proxy.push(login_again(server.port, server.pid(), args.miners)?);
         println!(
             "pass {pass}: {} miners dropped and back: bare {:.3} s, proxy {:.3} s",
             args.miners,
@@ -132,14 +132,22 @@ fn come_back(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn login_again(port: u16, miners: usize) -> Result<f64> {
+/// Seconds on the wall; the server's CPU time is printed, for whoever wants to know why.
+fn login_again(port: u16, pid: u32, miners: usize) -> Result<f64> {
     let mut first = Helper::start(&["generator"])?;
     let mut second = Helper::start(&["generator"])?;
     let login = format!("login {port} {miners}");
     checked(first.ask(&login)?)?;
     // Its end resets every connection; the second comes while the server is still burying them.
+    let before = usage::cpu(pid)?;
     drop(first);
-    number(&checked(second.ask(&login)?)?, "wall_s")
+    let wall = number(&checked(second.ask(&login)?)?, "wall_s")?;
+    let cpu = usage::cpu(pid)? - before;
+    println!(
+        "  dropped and back: {wall:.3} s, {:.3} s of server CPU",
+        cpu.as_secs_f64()
+    );
+    Ok(wall)
 }
 
 /// Latency of honest shares beside idle and beside hostile connections, in turn.

@@ -21,7 +21,7 @@ const START: Duration = Duration::from_secs(20);
 /// Both processes; ended when dropped.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    _proxy: Process,
+    proxy: Process,
     _pool: Helper,
     _config: TempDir,
 }
@@ -44,10 +44,14 @@ impl Proxy {
         }
         Ok(Self {
             port,
-            _proxy: proxy,
+            proxy,
             _pool: pool,
             _config: directory,
         })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.proxy.pid()
     }
 }
 

@@ -247,6 +247,8 @@ fn bad_messages_are_ignored_until_the_third_fails_the_pool_over() {
     let mut crooked = notify("3", true);
     crooked["params"][1] = json!("not hex");
     peer.send(&crooked);
+    // For this reason, and not because the share above went unanswered.
+    told(&["pool is down", "three bad jobs", "\"bad\""]);
     peer.rest(); // ends: the proxy hangs up
     miner.next_clean();
     miner.share();

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// A submit bucket that a test cannot empty.
 const FAST: &str = "submits_per_second = 1000\nsubmit_burst = 100000";
 
+/// What somebody does to a share to make it look like another.
+type Dress = fn(&mut Value);
+
 #[test]
 fn a_share_counts_once_however_it_is_dressed_and_is_forwarded_once() {
     let plan = Plan {
@@ -19,11 +22,11 @@ fn a_share_counts_once_however_it_is_dressed_and_is_forwarded_once() {
     assert_eq!(miner.authorize("someone.else")["result"], true);
     miner.worker = "twice".to_owned();
     let share = miner.mine();
-    let dressed: [(&str, fn(&mut Value)); 5] = [
+    let dressed: [(&str, Dress); 5] = [
         ("as it was", |_| {}),
         ("in capitals", capitals),
         ("by another worker", |share| {
-            share[0] = json!("someone.else")
+            share[0] = json!("someone.else");
         }),
         ("under the job's id with a zero in front", zero_in_front),
         ("with more parameters", one_more),
