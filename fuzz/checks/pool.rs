@@ -179,7 +179,7 @@ impl Pool {
                 && old.coinbase_prefix == work.coinbase_prefix
                 && old.coinbase_suffix == work.coinbase_suffix
                 && old.branch == work.branch
-                && old.version == work.version
+                && (old.version, old.nbits) == (work.version, work.nbits)
                 && old.ntime == work.ntime;
             assert!(!same, "the same search space twice");
         }
