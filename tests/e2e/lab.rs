@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// Long enough for a loaded machine with two cores; nothing waits for it when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(45);
 /// The lab's difficulty: 256 hashes a share.
 pub const EASY: f64 = 1.0 / 16_777_216.0;
 

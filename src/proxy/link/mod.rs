@@ -213,9 +213,8 @@ impl Link {
         if extranonce.size < layout.total() {
             return;
         }
-        let clean = clean
-            || self.extranonce_due.take().is_some()
-            || matches!(self.phase, Phase::Jobless(_));
+        let new_extranonce = self.extranonce_due.take().is_some();
+        let clean = clean || new_extranonce || matches!(self.phase, Phase::Jobless(_));
         let terms = Terms {
             epoch: self.epoch,
             layout,

@@ -14,6 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+/// Seconds between what miners can have rolled to and the ntime of a renewed job: a notify may be held for 250 ms and
+/// be late on its way, and until it is there its miner rolls on.
+const ROLL_MARGIN_S: u32 = 2;
+
 /// Contents remembered: a pool that repeats itself repeats what it sent lately.
 const CONTENTS: usize = 64;
 
@@ -132,14 +136,14 @@ impl Workshop {
     }
 
     /// The first ntime of a content that nobody has reached who rolled it by the seconds since he had it; 0 for a
-    /// content never given out; `None` past the end of time. It runs ahead of the clock by at most a second per work: far
-    /// from the 7,000 s that pools allow.
+    /// content never given out; `None` past the end of time. It runs ahead of the clock by at most that margin per work:
+    /// far from the 7,000 s that pools allow.
     fn unrolled(&self, now: Instant, content: u64) -> Option<u32> {
         let Some((_, from, at)) = self.contents.iter().find(|(known, ..)| *known == content) else {
             return Some(0);
         };
         let rolled = u32::try_from(now.saturating_duration_since(*at).as_secs()).ok()?;
-        from.checked_add(rolled)?.checked_add(1)
+        from.checked_add(rolled)?.checked_add(ROLL_MARGIN_S)
     }
 
     /// Notes from which ntime on a content was given out.
@@ -198,10 +202,10 @@ mod tests {
         // Rolled by whole seconds, the first work was mined at NTIME..=NTIME + 3 when it was 3.9 s old.
         let later = begun + Duration::from_millis(3_900);
         let second = workshop.refresh(later).unwrap();
-        assert_eq!(second.work.ntime, NTIME + 4);
-        // The second at NTIME + 4..=NTIME + 6 when it was 2.2 s old, although only 6.1 s have passed in all.
+        assert_eq!(second.work.ntime, NTIME + 5);
+        // The second at NTIME + 5..=NTIME + 7 when it was 2.2 s old, although only 6.1 s have passed in all.
         let third = workshop.refresh(later + Duration::from_millis(2_200));
-        assert_eq!(third.unwrap().work.ntime, NTIME + 7);
+        assert_eq!(third.unwrap().work.ntime, NTIME + 9);
     }
 
     #[test]
@@ -212,7 +216,7 @@ mod tests {
         let later = begun + Duration::from_secs(5);
         assert_eq!(
             make(&mut workshop, later, &job(NTIME + 2)).work.ntime,
-            NTIME + 6
+            NTIME + 7
         );
         let other = Notify {
             coinb2: vec![0xfe],

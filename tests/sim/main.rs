@@ -1,0 +1,109 @@
+//! The virtual-time world: the real session, link and router machines between simulated miners and pools, with faults,
+//! one seed each. Not the sockets (those are `e2e_*`): the drivers here mirror `src/tasks` in an invented time.
+//!
+//! A failing seed prints the one line that repeats it. Invariant: one seed, one history, on every machine.
+
+#![expect(
+    unreachable_pub,
+    reason = "a test crate of one binary; each file says what it is"
+)]
+
+mod checks;
+mod clock;
+mod links;
+mod peers;
+mod pipe;
+mod plan;
+mod sessions;
+mod tap;
+mod world;
+
+use plan::Plan;
+use world::World;
+
+/// Seeds of one test function.
+const EACH: u64 = 250;
+
+/// Prints how to repeat a seed, also when a machine panics.
+struct Repeat(u64);
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!(
+                "SLUICE_SEED={} cargo test --test sim one_seed -- --nocapture",
+                self.0
+            );
+        }
+    }
+}
+
+fn live(seed: u64) -> World {
+    let _repeat = Repeat(seed);
+    let mut world = World::new(Plan::random(seed));
+    world.run();
+    world.close_books();
+    let failures = &world.books.failures;
+    assert!(
+        failures.is_empty(),
+        "seed {seed}:\n  {}",
+        failures.join("\n  ")
+    );
+    world
+}
+
+fn from_env() -> Option<u64> {
+    std::env::var("SLUICE_SEED").ok()?.parse().ok()
+}
+
+fn live_many(first: u64) {
+    if from_env().is_some() {
+        return;
+    }
+    let mut shares = 0;
+    for seed in first..first + EACH {
+        shares += live(seed).books.accepted;
+    }
+    println!("{EACH} seeds, {shares} shares");
+    assert!(
+        shares > EACH * 100,
+        "worlds in which next to nothing happens prove nothing"
+    );
+}
+
+#[test]
+fn one_seed() {
+    let seed = from_env().unwrap_or(0);
+    let world = live(seed);
+    let (books, watch) = (&world.books, &world.watch);
+    println!(
+        "seed {seed}: {} miners, {} pools, {} accepted, refused {:?}, {} lost pools, moves {:?}, parked {}",
+        world.miners.len(),
+        world.pools.len(),
+        books.accepted,
+        books.rejected,
+        watch.detections,
+        books.moves,
+        books.parked,
+    );
+}
+
+#[test]
+fn seeds_of_the_first_quarter_keep_every_promise() {
+    live_many(0);
+}
+
+#[test]
+fn seeds_of_the_second_quarter_keep_every_promise() {
+    live_many(EACH);
+}
+
+#[test]
+fn seeds_of_the_third_quarter_keep_every_promise() {
+    live_many(2 * EACH);
+}
+
+#[test]
+fn seeds_of_the_fourth_quarter_keep_every_promise() {
+    live_many(3 * EACH);
+}

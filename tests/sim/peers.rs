@@ -1,0 +1,482 @@
+//! The ends of the world: simulated miners and pools on their pipes, and what befalls them.
+//!
+//! Invariant: a peer sees nothing but lines and the end of a connection.
+
+use crate::clock::{Ev, MS, Ns, S};
+use crate::pipe::{Item, Pipe};
+use crate::plan::{Cut, Fault, MinerPlan, PoolPlan, below};
+use crate::sessions::Conn;
+use crate::world::World;
+use sluice::proxy::lease::SessionId;
+use sluice::proxy::session::Session;
+use sluice::sim::poolcore::PoolOutput;
+use sluice::sim::wire::Cutter;
+use sluice::sim::{SimMiner, SimPool};
+use std::time::Instant;
+
+/// Send and receive buffers of a connection together, as a default kernel gives at least.
+const ROOM: usize = 64 * 1024;
+
+/// A simulated miner and its connection.
+#[derive(Debug)]
+pub struct MinerPeer {
+    pub core: SimMiner,
+    pub conn: Option<usize>,
+    /// It shall not come back.
+    pub retired: bool,
+    /// Something was done to it that a watch on time must forgive.
+    pub tainted: bool,
+    /// Connections it lost through no fault of the proxy's.
+    pub excused: u64,
+    cutter: Cutter,
+    timer: Option<Ns>,
+}
+
+impl MinerPeer {
+    /// Not connected.
+    pub fn new(plan: &MinerPlan) -> Self {
+        Self {
+            core: SimMiner::new(plan.config.clone()),
+            conn: None,
+            retired: false,
+            tainted: false,
+            excused: 0,
+            cutter: Cutter::default(),
+            timer: None,
+        }
+    }
+}
+
+/// A simulated pool's process.
+#[derive(Debug)]
+pub struct PoolPeer {
+    pub core: SimPool,
+    pub dead_until: Ns,
+    pub frozen_until: Ns,
+    pub frozen: bool,
+    timer: Option<Ns>,
+}
+
+impl PoolPeer {
+    /// Listening as soon as it opens.
+    pub fn new(now: Instant, plan: &PoolPlan) -> Self {
+        Self {
+            core: SimPool::new(plan.config.clone(), now),
+            dead_until: plan.opens,
+            frozen_until: 0,
+            frozen: false,
+            timer: None,
+        }
+    }
+}
+
+/// A connection to a pool.
+#[derive(Debug)]
+pub struct Up {
+    pub link: usize,
+    pub up: Pipe,
+    pub down: Pipe,
+    /// The link has let go of it.
+    pub orphan: bool,
+    /// The pool has closed it.
+    pub closed: bool,
+    cutter: Cutter,
+}
+
+impl World {
+    // --- miners
+
+    pub fn connect_miner(&mut self, at: usize) {
+        let peer = &mut self.miners[at];
+        if peer.conn.is_some() || peer.retired || self.ending {
+            return;
+        }
+        let id = self.conns.len();
+        let now = self.clock.instant();
+        let session = Session::new(now, SessionId(id as u64), self.config.clone(), self.mask);
+        let (latency, jitter) = self.plan.miners[at].latency;
+        let pipe = || Pipe::new(latency, jitter, ROOM);
+        self.conns
+            .push(Some(Box::new(Conn::new(at, pipe(), pipe(), session))));
+        peer.conn = Some(id);
+        peer.cutter = Cutter::default();
+        peer.core.connected(now);
+        self.wake_session(id);
+        self.run_miner(at);
+    }
+
+    pub fn run_miner(&mut self, at: usize) {
+        let now = self.clock.instant();
+        let peer = &mut self.miners[at];
+        let Some(id) = peer.conn else { return };
+        if peer.core.poll_timeout().is_some_and(|due| due <= now) {
+            peer.core.handle_timeout(now);
+        }
+        while peer.core.next_share_at().is_some_and(|due| due <= now) {
+            peer.core.find_share(now);
+        }
+        while let Some(line) = peer.core.poll_line() {
+            let Some(conn) = self.conns[id].as_deref_mut() else {
+                return;
+            };
+            let mut bytes = line.into_bytes();
+            bytes.push(b'\n');
+            let arrival = conn
+                .up
+                .push(self.clock.now(), &mut self.rng, Item::Bytes(bytes));
+            self.clock.plan(arrival, Ev::ToSession(id));
+        }
+        if peer.core.poll_hang_up().is_some() {
+            peer.core.disconnected(false);
+            return self.leave(at, Cut::Goodbye, Some(S));
+        }
+        let times = [peer.core.poll_timeout(), peer.core.next_share_at()];
+        let Some(due) = times.into_iter().flatten().min() else {
+            return;
+        };
+        let due = self.clock.ns(due);
+        if peer
+            .timer
+            .is_none_or(|timer| timer <= self.clock.now() || timer > due)
+        {
+            peer.timer = Some(due);
+            self.clock.plan(due, Ev::Miner(at));
+        }
+    }
+
+    pub fn reach_miner(&mut self, id: usize) {
+        let now = self.clock.now();
+        loop {
+            let Some(conn) = self.conns[id].as_deref_mut() else {
+                return;
+            };
+            let at = conn.miner;
+            let current = self.miners[at].conn == Some(id);
+            match conn.down.pop(now) {
+                Ok(None) => return,
+                Err(later) => return self.clock.plan(later, Ev::ToMiner(id)),
+                Ok(Some(parcel)) if current => match parcel.item {
+                    Item::Bytes(bytes) => self.miner_reads(at, &bytes),
+                    Item::Fin | Item::Rst => {
+                        let peer = &mut self.miners[at];
+                        peer.core.disconnected(true);
+                        peer.conn = None;
+                        let back = now + 500 * MS + below(&mut self.rng, S);
+                        self.clock.plan(back, Ev::Connect(at));
+                    }
+                },
+                Ok(Some(_)) => {}
+            }
+            let Some(conn) = self.conns[id].as_deref_mut() else {
+                return;
+            };
+            if conn.blocked_since.is_some() && conn.session.is_some() {
+                self.wake_session(id);
+            }
+            self.run_miner(at);
+        }
+    }
+
+    fn miner_reads(&mut self, at: usize, bytes: &[u8]) {
+        let now = self.clock.instant();
+        let MinerPeer { core, cutter, .. } = &mut self.miners[at];
+        if !cutter.push(bytes, |line| core.handle_line(now, line)) {
+            self.fail("a line too long for a miner");
+        }
+    }
+
+    /// The miner's side of a connection ends.
+    fn leave(&mut self, at: usize, cut: Cut, back: Option<Ns>) {
+        let peer = &mut self.miners[at];
+        peer.retired |= back.is_none();
+        let Some(id) = peer.conn.take() else { return };
+        let now = self.clock.now();
+        if let Some(conn) = self.conns[id].as_deref_mut() {
+            conn.left = true;
+            let item = match cut {
+                Cut::Goodbye => Some(Item::Fin),
+                Cut::Reset => Some(Item::Rst),
+                Cut::Silent => None,
+            };
+            match item {
+                Some(item) => {
+                    let arrival = conn.up.push(now, &mut self.rng, item);
+                    self.clock.plan(arrival, Ev::ToSession(id));
+                }
+                None => (conn.up.dead, conn.down.dead) = (true, true),
+            }
+        }
+        if let Some(after) = back {
+            self.clock.plan(now + after, Ev::Connect(at));
+        }
+    }
+
+    /// The proxy's side of a connection has ended.
+    pub fn hang_up_on(&mut self, id: usize, conn: &mut Conn) {
+        let at = conn.down.push(self.clock.now(), &mut self.rng, Item::Fin);
+        self.clock.plan(at, Ev::ToMiner(id));
+    }
+
+    // --- pools
+
+    pub fn connected(&mut self, link: usize) {
+        let now = self.clock.now();
+        if !self.links[link].connecting {
+            return;
+        }
+        if self.pools[link].dead_until > now || self.ending {
+            self.links[link].connected = Some(Err("refused"));
+            return self.wake_link(link);
+        }
+        let (latency, jitter) = self.plan.pools[link].latency;
+        let room = self.plan.unwritten.min(ROOM);
+        let id = self.ups.len();
+        self.ups.push(Some(Up {
+            link,
+            up: Pipe::new(latency, jitter, room.max(600)),
+            down: Pipe::new(latency, jitter, ROOM),
+            orphan: false,
+            closed: false,
+            cutter: Cutter::default(),
+        }));
+        self.pools[link].core.connected(id as u64);
+        self.links[link].connected = Some(Ok(id));
+        self.wake_link(link);
+    }
+
+    pub fn reach_pool(&mut self, id: usize) {
+        let now = self.clock.now();
+        let instant = self.clock.instant();
+        loop {
+            let Some(up) = self.ups[id].as_mut() else {
+                return;
+            };
+            let link = up.link;
+            if self.pools[link].frozen {
+                return;
+            }
+            let parcel = match up.up.pop(now) {
+                Ok(None) => break,
+                Err(later) => {
+                    self.clock.plan(later, Ev::ToPool(id));
+                    break;
+                }
+                Ok(Some(parcel)) => parcel,
+            };
+            match parcel.item {
+                Item::Bytes(bytes) if !up.closed => {
+                    let pool = &mut self.pools[link].core;
+                    let books = &mut self.books;
+                    up.cutter.push(&bytes, |line| {
+                        books.pool_reads(link, id, parcel.sent, line);
+                        pool.handle_line(instant, id as u64, line);
+                    });
+                }
+                Item::Bytes(bytes) => self.books.unsent(&bytes),
+                Item::Fin | Item::Rst => {
+                    up.closed = true;
+                    self.pools[link].core.disconnected(id as u64);
+                }
+            }
+            self.wake_link(link);
+            self.pool_writes(link);
+        }
+        let link = self.ups[id].as_ref().map(|up| up.link);
+        if let Some(link) = link {
+            self.run_pool(link);
+        }
+    }
+
+    pub fn run_pool(&mut self, at: usize) {
+        let now = self.clock.now();
+        if self.pools[at].frozen || self.pools[at].dead_until > now {
+            return;
+        }
+        let pool = &mut self.pools[at];
+        if pool
+            .core
+            .poll_timeout()
+            .is_some_and(|due| due <= self.clock.instant())
+        {
+            pool.core.handle_timeout(self.clock.instant());
+        }
+        if let Some(due) = pool.core.poll_timeout() {
+            let due = self.clock.ns(due);
+            if pool.timer.is_none_or(|timer| timer <= now || timer > due) {
+                pool.timer = Some(due);
+                self.clock.plan(due, Ev::Pool(at));
+            }
+        }
+        self.pool_writes(at);
+    }
+
+    fn pool_writes(&mut self, at: usize) {
+        let now = self.clock.now();
+        while let Some(output) = self.pools[at].core.poll_output() {
+            let (id, item) = match output {
+                PoolOutput::Write(id, bytes) => (id as usize, Item::Bytes(bytes)),
+                PoolOutput::Close(id) => (id as usize, Item::Rst),
+            };
+            let Some(up) = self.ups[id].as_mut() else {
+                continue;
+            };
+            up.closed |= matches!(item, Item::Rst);
+            let sends = match &item {
+                Item::Bytes(bytes) => Some(bytes.clone()),
+                _ => None,
+            };
+            let arrival = up.down.push(now, &mut self.rng, item);
+            if let Some(bytes) = sends {
+                self.books.pool_writes(at, id, now, arrival, &bytes);
+            }
+            self.clock.plan(arrival, Ev::FromPool(id));
+        }
+    }
+
+    pub fn reach_link(&mut self, id: usize) {
+        let now = self.clock.now();
+        loop {
+            let Some(up) = self.ups[id].as_mut() else {
+                return;
+            };
+            let (at, live) = (up.link, !up.orphan);
+            match up.down.pop(now) {
+                Ok(None) => return,
+                Err(later) => return self.clock.plan(later, Ev::FromPool(id)),
+                Ok(Some(parcel)) if live => match parcel.item {
+                    Item::Bytes(bytes) => self.links[at].inbox.push_back(bytes),
+                    Item::Fin | Item::Rst => self.links[at].ended = Some("reset"),
+                },
+                Ok(Some(_)) => {}
+            }
+            self.wake_link(at);
+        }
+    }
+
+    /// The link closes its connection, or has lost it.
+    pub fn let_go(&mut self, at: usize) {
+        let link = &mut self.links[at];
+        link.connecting = false;
+        link.inbox.clear();
+        link.ended = None;
+        let Some(id) = link.up.take() else { return };
+        if let Some(up) = self.ups[id].as_mut() {
+            up.orphan = true;
+            let arrival = up.up.push(self.clock.now(), &mut self.rng, Item::Fin);
+            self.clock.plan(arrival, Ev::ToPool(id));
+        }
+    }
+
+    /// A stopped pool goes on.
+    pub fn thaw(&mut self, at: usize) {
+        if std::mem::take(&mut self.pools[at].frozen) {
+            for id in 0..self.ups.len() {
+                if self.ups[id].as_ref().is_some_and(|up| up.link == at) {
+                    self.reach_pool(id);
+                }
+            }
+            self.run_pool(at);
+        }
+    }
+
+    // --- faults
+
+    pub fn befall(&mut self, fault: Fault) {
+        let (now, instant) = (self.clock.now(), self.clock.instant());
+        if self.ending {
+            return;
+        }
+        match fault {
+            Fault::PoolDies(at, back) => self.pool_dies(at, back),
+            Fault::PoolFreezes(at, back) => self.pool_freezes(at, back),
+            Fault::Cut(at, cut, back) => {
+                if self.miners[at].conn.is_some() {
+                    self.miners[at].excused += 1;
+                    self.miners[at].core.disconnected(false);
+                    self.leave(at, cut, back);
+                }
+            }
+            Fault::MinerStalls(at, length) => {
+                let Some(id) = self.miners[at].conn else {
+                    return;
+                };
+                self.miners[at].tainted = true;
+                if let Some(conn) = self.conns[id].as_deref_mut() {
+                    conn.down.stalled = now + length;
+                    conn.tap.tainted = true;
+                }
+            }
+            Fault::PoolStalls(at, length) => {
+                if let Some(up) = self.links[at].up.and_then(|id| self.ups[id].as_mut()) {
+                    up.up.stalled = now + length;
+                }
+            }
+            _ if self.pools[fault_pool(fault)].frozen => {}
+            Fault::Extranonce(at) => {
+                let size = self.plan.pools[at].config.extranonce2_size;
+                self.pools[at].core.set_extranonce(instant, size);
+            }
+            Fault::Mask(at, mask) => self.pools[at].core.set_version_mask(instant, mask),
+            Fault::Repeat(at) => {
+                if let Some(line) = self.books.repeatable(at) {
+                    self.pools[at].core.push_line(instant, &line);
+                }
+            }
+            Fault::Flood(at, jobs, gap, clean) => {
+                let job = if clean {
+                    Fault::Block(at)
+                } else {
+                    Fault::Flood(at, 0, 0, false)
+                };
+                if jobs == 0 {
+                    self.pools[at].core.new_job(instant);
+                }
+                for step in 0..u64::from(jobs) {
+                    self.plan.faults.push((now + step * gap, job));
+                    self.clock
+                        .plan(now + step * gap, Ev::Fault(self.plan.faults.len() - 1));
+                }
+            }
+            Fault::Block(at) => self.pools[at].core.new_block(instant),
+            Fault::Difficulty(at, difficulty) => {
+                self.pools[at].core.set_difficulty(instant, difficulty)
+            }
+        }
+        for at in 0..self.pools.len() {
+            self.pool_writes(at);
+        }
+    }
+
+    fn pool_dies(&mut self, at: usize, back: Ns) {
+        let until = self.clock.now() + back;
+        if self.pools[at].frozen {
+            return;
+        }
+        self.pools[at].dead_until = until;
+        self.pools[at].core.close_all();
+        self.pool_writes(at);
+        self.clock.plan(until, Ev::Pool(at));
+    }
+
+    fn pool_freezes(&mut self, at: usize, back: Ns) {
+        let until = self.clock.now() + back;
+        self.pools[at].frozen = true;
+        self.pools[at].frozen_until = until;
+        self.froze(at, until);
+    }
+}
+
+fn fault_pool(fault: Fault) -> usize {
+    match fault {
+        Fault::Extranonce(at)
+        | Fault::Mask(at, _)
+        | Fault::Repeat(at)
+        | Fault::Flood(at, ..)
+        | Fault::Block(at)
+        | Fault::Difficulty(at, _)
+        | Fault::PoolDies(at, _)
+        | Fault::PoolFreezes(at, _)
+        | Fault::PoolStalls(at, _) => at,
+        Fault::Cut(..) | Fault::MinerStalls(..) => 0,
+    }
+}
