@@ -250,8 +250,10 @@ impl Link {
         let (Phase::Up(_), Some(at)) = (self.phase, self.issued_at) else {
             return None;
         };
-        // Under an extranonce that is gone, or that leaves too little, there is nothing worth renewing.
-        if self.workshop.current()?.id < self.valid_from || self.excluded() {
+        // Under an extranonce that is gone or leaves too little, or another layout, there is nothing worth renewing.
+        let current = self.workshop.current()?;
+        let same_layout = Some(current.layout) == self.layout;
+        if current.id < self.valid_from || !same_layout || self.excluded() {
             return None;
         }
         if self.refresh_wanted {
