@@ -103,7 +103,11 @@ impl<'a> World<'a> {
             }
             14 | 15 => self.submit(),
             16 => {
-                let shares = self.program.byte();
+                // A storm now and then; each costs as much as the rest of a program.
+                let shares = match self.program.byte() {
+                    storm @ 250.. => storm,
+                    few => few / 16,
+                };
                 let worker = self.program.byte() % 8;
                 (0..shares).for_each(|_| self.submit_of(worker, false, 0));
             }

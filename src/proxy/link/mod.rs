@@ -250,8 +250,10 @@ impl Link {
         let (Phase::Up(_), Some(at)) = (self.phase, self.issued_at) else {
             return None;
         };
-        // Under an extranonce that is gone, or that leaves too little, there is nothing worth renewing.
-        if self.workshop.current()?.id < self.valid_from {
+        // Under an extranonce that is gone or leaves too little, or another layout, there is nothing worth renewing.
+        let current = self.workshop.current()?;
+        let same_layout = Some(current.layout) == self.layout;
+        if current.id < self.valid_from || !same_layout || self.excluded() {
             return None;
         }
         if self.refresh_wanted {
@@ -466,8 +468,6 @@ impl Machine for Link {
                 self.line(now, line);
             }
             Input::Overlong => self.down(now, "a line of more than 128 KiB"),
-            // Told again with every order; only a change may cost the miners their jobs.
-            Input::Layout(layout) if self.layout == Some(layout) => {}
             Input::Layout(layout) => {
                 // Told again with every change of the fleet: the same word must not cost every miner a clean job.
                 if self.layout.replace(layout) != Some(layout) {

@@ -93,21 +93,17 @@ impl Workshop {
         let content = content(job, &prefix);
         let unrolled = self.unrolled(now, content).ok_or("its ntime cannot grow")?;
         let ntime = job.ntime.max(unrolled);
-        self.remember(now, content, ntime);
-        self.content = content;
         let new_block = self
             .current
             .as_ref()
             .is_none_or(|old| old.prev_hash != job.prev_hash);
-        if clean || new_block {
-            self.generation += 1;
-        }
+        let generation = self.generation + u64::from(clean || new_block);
         let work = Work::new(Parts {
             id: self.take_id(),
             link: self.link,
             epoch: terms.epoch,
             pool_job: job.job.as_str().into(),
-            generation: self.generation,
+            generation,
             prev_hash: job.prev_hash,
             version: job.version,
             version_mask: terms.version_mask,
@@ -123,6 +119,10 @@ impl Workshop {
             pool_difficulty: terms.difficulty,
         })
         .map_err(|_| "the job is out of limits")?;
+        // Only now: a job that cannot be work must not make the one in force stale, nor be what a refresh renews.
+        self.generation = generation;
+        self.remember(now, content, ntime);
+        self.content = content;
         Ok(self.publish(work))
     }
 
