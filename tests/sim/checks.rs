@@ -40,9 +40,6 @@ pub struct Watch {
     looks: Vec<Look>,
     lanes: LaneBook,
     up_since: HashMap<usize, Ns>,
-    /// Since when no pool is up, and whether that was ever long.
-    none_since: Option<Ns>,
-    pub poolless: bool,
     pub detections: u64,
     pub failovers: u64,
     pub cleans: u64,
@@ -92,11 +89,6 @@ impl World {
                 self.later(now + 5 * S, Look::Failover(at, now));
             }
             _ => {}
-        }
-        if self.watch.up_since.is_empty() {
-            self.watch.none_since.get_or_insert(now);
-        } else if let Some(since) = self.watch.none_since.take() {
-            self.watch.poolless |= now > since + 20 * S;
         }
     }
 
@@ -397,27 +389,26 @@ impl World {
         }
     }
 
-    fn miner_side(&mut self) {
-        let written: u64 = self.books.written_count.iter().sum();
-        let received: u64 = self.books.pool_received.iter().sum();
-        let mut lost = self.books.unsent;
-        for up in self.ups.iter_mut().flatten() {
-            for bytes in up.up.lost() {
-                lost += String::from_utf8_lossy(&bytes)
-                    .matches("mining.submit")
-                    .count() as u64;
+    /// TCP loses nothing but the end: what a pool read is a beginning of what its link wrote, all of it while both live.
+    fn wires(&mut self) {
+        let none = Vec::new();
+        for id in 0..self.ups.len() {
+            let written = self.books.written_ids.get(&id).unwrap_or(&none);
+            let read = self.books.read_ids.get(&id).unwrap_or(&none);
+            let cut = self.ups[id]
+                .as_ref()
+                .is_none_or(|up| up.orphan || up.closed);
+            let counts = (written.len(), read.len());
+            if !written.starts_with(read) || (!cut && counts.0 != counts.1) {
+                self.fail(format!(
+                    "connection {id}: written and read shares are {counts:?}"
+                ));
             }
         }
-        if written != received + lost {
-            self.fail(format!(
-                "pools received {received}, links wrote {written}, {lost} were lost on the way"
-            ));
-        }
-        let none = self
-            .watch
-            .none_since
-            .is_some_and(|since| self.clock.now() > since + 20 * S);
-        let poolless = self.watch.poolless || none;
+    }
+
+    fn miner_side(&mut self) {
+        self.wires();
         for at in 0..self.miners.len() {
             let (stats, tainted) = (
                 self.miners[at].core.stats().clone(),
@@ -432,8 +423,11 @@ impl World {
             }
             for (violation, count) in &stats.violations {
                 let forgiven = match violation {
-                    Violation::HungUp | Violation::Silence | Violation::ReplyMissing => tainted,
-                    Violation::DifficultyWithoutNotify => poolless || tainted,
+                    Violation::HungUp | Violation::Silence => tainted,
+                    // Each share may wait two seconds for a pool that does not read, and the answers behind it.
+                    Violation::ReplyMissing => tainted || self.books.parked > 0,
+                    // The same difficulty again breaks a silence when there is no work; changes are watched in `tap`.
+                    Violation::DifficultyWithoutNotify => true,
                     _ => false,
                 };
                 if !forgiven {

@@ -88,6 +88,11 @@ impl Clock {
         instant.saturating_duration_since(self.base).as_nanos() as Ns
     }
 
+    /// Nothing happens until then.
+    pub fn rest_until(&mut self, at: Ns) {
+        self.now = self.now.max(at);
+    }
+
     /// Plans an event; what is past happens now.
     pub fn plan(&mut self, at: Ns, event: Ev) {
         self.sequence += 1;

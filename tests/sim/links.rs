@@ -150,7 +150,7 @@ impl World {
                     link.up = Some(up);
                     link.lines = Lines::new(MAX_LINE);
                     link.out.clear();
-                    link.tap.connected();
+                    link.tap.connected(up);
                     link.machine.handle_input(now, Input::Connected);
                 }
                 Err(why) => link.machine.handle_input(now, Input::ConnectFailed(why)),
@@ -232,7 +232,7 @@ impl World {
                     // What fits leaves, as a drain's last shares do; the rest is lost with the connection.
                     self.write_link(at);
                     let link = &mut self.links[at];
-                    self.books.unsent(&std::mem::take(&mut link.out));
+                    link.out.clear();
                     self.let_go(at);
                 }
                 Output::Issue(issue) => self.publish(at, issue),

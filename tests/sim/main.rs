@@ -14,6 +14,7 @@ mod links;
 mod peers;
 mod pipe;
 mod plan;
+mod scenarios;
 mod sessions;
 mod tap;
 mod world;

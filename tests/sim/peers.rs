@@ -268,11 +268,11 @@ impl World {
                     let pool = &mut self.pools[link].core;
                     let books = &mut self.books;
                     up.cutter.push(&bytes, |line| {
-                        books.pool_reads(link, id, parcel.sent, line);
+                        books.pool_reads(link, id, line);
                         pool.handle_line(instant, id as u64, line);
                     });
                 }
-                Item::Bytes(bytes) => self.books.unsent(&bytes),
+                Item::Bytes(_) => {}
                 Item::Fin | Item::Rst => {
                     up.closed = true;
                     self.pools[link].core.disconnected(id as u64);

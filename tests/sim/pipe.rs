@@ -20,8 +20,6 @@ pub enum Item {
 /// Something on its way.
 #[derive(Debug)]
 pub struct Parcel {
-    /// When it was pushed.
-    pub sent: Ns,
     at: Ns,
     /// What it is.
     pub item: Item,
@@ -71,11 +69,7 @@ impl Pipe {
         if let Item::Bytes(bytes) = &item {
             self.bytes += bytes.len();
         }
-        self.way.push_back(Parcel {
-            sent: now,
-            at,
-            item,
-        });
+        self.way.push_back(Parcel { at, item });
         at.max(self.stalled)
     }
 
@@ -97,13 +91,5 @@ impl Pipe {
             self.bytes -= bytes.len();
         }
         Ok(parcel)
-    }
-
-    /// All that never arrived.
-    pub fn lost(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        self.way.drain(..).filter_map(|parcel| match parcel.item {
-            Item::Bytes(bytes) => Some(bytes),
-            _ => None,
-        })
     }
 }

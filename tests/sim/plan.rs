@@ -207,6 +207,15 @@ impl Plan {
         }
         plan.random_pools(&mut rng);
         plan.random_miners(&mut rng);
+        // A smaller pool that comes after the layout is fixed would cost everyone one reconnect, as documented.
+        let smallest = plan
+            .pools
+            .iter()
+            .map(|pool| pool.config.extranonce2_size)
+            .min();
+        if rng.chance(0.5) || plan.pools.iter().any(|pool| pool.opens > 2 * S) {
+            plan.layout = Layout::for_pool(smallest.unwrap_or(8) as u8);
+        }
         let faults = 2 + below(&mut rng, 9);
         for _ in 0..faults {
             let at = (20 + below(&mut rng, plan.length / S - 25)) * S + below(&mut rng, S);

@@ -58,6 +58,8 @@ pub struct Books {
     pub submits_read: u64,
     pub accepted: u64,
     pub accepted_weight: u128,
+    /// Credited shares and their weight, by the link of their work.
+    pub by_link: Vec<(u64, u128)>,
     pub rejected: BTreeMap<i64, u64>,
     pub closes: Vec<(usize, Close)>,
     pub works: HashMap<u32, Arc<Known>>,
@@ -71,7 +73,10 @@ pub struct Books {
     pub written_count: Vec<u64>,
     pub ends: Vec<Ends>,
     pub pool_received: Vec<u64>,
-    pub unsent: u64,
+    /// Requests of shares in order, by connection: as the link wrote them, as the pool read them.
+    pub written_ids: HashMap<usize, Vec<u64>>,
+    pub read_ids: HashMap<usize, Vec<u64>>,
+    written_at: HashMap<(usize, u64), Ns>,
     pub moves: BTreeMap<&'static str, usize>,
     pools: Vec<PoolView>,
 }
@@ -89,6 +94,7 @@ impl Books {
             submits_read: 0,
             accepted: 0,
             accepted_weight: 0,
+            by_link: vec![(0, 0); pools],
             rejected: BTreeMap::new(),
             closes: Vec::new(),
             works: HashMap::new(),
@@ -101,7 +107,9 @@ impl Books {
             written_count: vec![0; pools],
             ends: vec![Ends::default(); pools],
             pool_received: vec![0; pools],
-            unsent: 0,
+            written_ids: HashMap::new(),
+            read_ids: HashMap::new(),
+            written_at: HashMap::new(),
             moves: BTreeMap::new(),
             pools: (0..pools).map(|_| PoolView::default()).collect(),
         }
@@ -167,19 +175,14 @@ impl Books {
         self.works.insert(id, Arc::new(known));
     }
 
-    /// Bytes that a link had for its pool when the connection went: shares among them never left.
-    pub fn unsent(&mut self, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(bytes);
-        self.unsent += text.matches("mining.submit").count() as u64;
-    }
-
-    pub fn pool_reads(&mut self, link: usize, conn: usize, sent: Ns, line: &[u8]) {
+    pub fn pool_reads(&mut self, link: usize, conn: usize, line: &[u8]) {
         let message: Value = serde_json::from_slice(line).unwrap_or_default();
         if message["method"] == "mining.submit" {
             self.pool_received[link] += 1;
-            let view = self.view(link, conn);
             if let Some(id) = message["id"].as_u64() {
-                view.submits.insert(id, sent);
+                let sent = self.written_at.get(&(link, id)).copied().unwrap_or(0);
+                self.read_ids.entry(conn).or_default().push(id);
+                self.view(link, conn).submits.insert(id, sent);
             }
         }
     }
@@ -237,12 +240,7 @@ impl Books {
 
     pub fn closed(&mut self, now: Ns, miner: usize, why: Close, left: bool, tainted: bool) {
         self.note(now, || format!("miner {miner} closed {why:?} left {left}"));
-        let fair = match why {
-            Close::Peer => left,
-            Close::Resumed => left || tainted,
-            Close::SlowReader => left || tainted,
-            _ => left,
-        };
+        let fair = left || (tainted && why != Close::Peer);
         if !fair {
             self.fail(now, format!("miner {miner} was closed: {why:?}"));
         }
@@ -332,6 +330,7 @@ impl DownTap {
     pub fn sent(&mut self, books: &mut Books, now: Ns, miner: usize, bytes: &[u8]) {
         let mut lines = Vec::new();
         self.cutter.push(bytes, |line| lines.push(line.to_vec()));
+        let told = self.difficulty;
         for line in lines {
             books.note(now, || {
                 let text = String::from_utf8_lossy(&line);
@@ -356,6 +355,15 @@ impl DownTap {
                 Some(_) => {}
                 None => self.reply(books, now, miner, &message),
             }
+        }
+        let settled = self
+            .difficulty_before
+            .is_none_or(|before| before == self.difficulty);
+        if told != self.difficulty && !settled {
+            books.fail(
+                now,
+                format!("miner {miner}: a difficulty changed and no notify followed"),
+            );
         }
     }
 
@@ -458,11 +466,14 @@ impl DownTap {
                 format!("miner {miner}: accepted a job it was never given {found:x?}"),
             );
         };
-        books.accepted_weight += wire::hashes(*judged);
+        let weight = wire::hashes(*judged);
+        books.accepted_weight += weight;
+        let work = books.works[&found.job].clone();
+        books.by_link[work.link].0 += 1;
+        books.by_link[work.link].1 += weight;
         if !books.watched {
             return;
         }
-        let work = books.works[&found.job].clone();
         let job = &work.job;
         let hash = hash(
             job,
@@ -501,13 +512,17 @@ pub struct UpTap {
     up: Cutter,
     en1: Vec<u8>,
     jobs: HashMap<String, (Job, Vec<u8>)>,
+    conn: usize,
     /// Shares on this connection without an answer, and when they left.
     pub unanswered: BTreeMap<u64, Ns>,
 }
 
 impl UpTap {
-    pub fn connected(&mut self) {
-        *self = Self::default();
+    pub fn connected(&mut self, conn: usize) {
+        *self = Self {
+            conn,
+            ..Self::default()
+        };
     }
 
     /// Bytes that the link is given.
@@ -563,6 +578,8 @@ impl UpTap {
             books.written_count[link] += 1;
             if let Some(id) = message["id"].as_u64() {
                 self.unanswered.insert(id, now);
+                books.written_at.insert((link, id), now);
+                books.written_ids.entry(self.conn).or_default().push(id);
             }
             if books.watched {
                 self.submit(books, now, link, &message);

@@ -90,6 +90,8 @@ pub struct Link {
     version_mask: Option<u32>,
     difficulty: Option<Difficulty>,
     job: Option<Notify>,
+    /// The difficulty that was announced before `job` came: a later one is for later jobs.
+    job_difficulty: Option<Difficulty>,
     workshop: Workshop,
     issued_at: Option<Instant>,
     refresh_wanted: bool,
@@ -121,6 +123,7 @@ impl Link {
             version_mask: None,
             difficulty: None,
             job: None,
+            job_difficulty: None,
             workshop: Workshop::new(config.id, ids),
             issued_at: None,
             refresh_wanted: false,
@@ -220,7 +223,7 @@ impl Link {
             layout,
             extranonce,
             // A pool that announces none means 1 (the protocol's default).
-            difficulty: self.difficulty.unwrap_or(Difficulty::ONE),
+            difficulty: self.job_difficulty.unwrap_or(Difficulty::ONE),
             version_mask: self.version_mask.unwrap_or(0),
         };
         let generation = self.workshop.generation();

@@ -133,6 +133,7 @@ impl Link {
     fn notify(&mut self, now: Instant, job: Notify) {
         let clean = job.clean;
         self.job = Some(job);
+        self.job_difficulty = self.difficulty;
         self.issue(now, clean);
     }
 

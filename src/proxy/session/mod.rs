@@ -203,13 +203,28 @@ impl Session {
         self.issue(now);
     }
 
+    /// The bits this miner may roll on work of that mask; `None`: fewer than it must have.
+    fn grantable(&self, work_mask: u32) -> Option<u32> {
+        let rolling = self.rolling.unwrap_or_default();
+        let granted =
+            rolling.asked & self.config.version_mask & self.lease.version_mask & work_mask;
+        (granted.count_ones() >= rolling.min_bits).then_some(granted)
+    }
+
     /// Sends `set_version_mask` where the lease allows other bits than the miner was told; before any notify.
     fn apply_mask(&mut self) {
+        // The work in force counts too: its link may tell of a narrower mask before the router does.
+        let in_force = self.jobs.latest().map(|job| job.work.version_mask);
+        if let Some(granted) = self.grantable(in_force.unwrap_or(u32::MAX)) {
+            self.grant(granted);
+        }
+    }
+
+    fn grant(&mut self, granted: u32) {
         let may_push = self.seat.is_some() && self.closing.is_none();
         let (Some(rolling), true) = (&mut self.rolling, may_push) else {
             return;
         };
-        let granted = rolling.asked & self.config.version_mask & self.lease.version_mask;
         if granted != rolling.granted {
             rolling.granted = granted;
             notification::set_version_mask(self.replies.tail(), granted);
@@ -244,12 +259,16 @@ impl Session {
         if !self.ready() || self.notify_held(now) {
             return;
         }
-        let (Some(issue), Some(seat)) = (self.latest.take(), &mut self.seat) else {
+        let Some(issue) = self.latest.take() else {
             return;
         };
+        let granted = self.grantable(issue.work.version_mask);
+        let Some(seat) = &mut self.seat else { return };
         if Some(issue.work.link) != self.lease.link || issue.work.layout != seat.layout {
             return;
         }
+        // Work that leaves this miner too few bits would cost it its shares: the router is about to lease it elsewhere.
+        let Some(granted) = granted else { return };
         match seat
             .memory
             .sent
@@ -272,6 +291,7 @@ impl Session {
             Some((_, newest)) => *newest = issue.work.id,
             None => seat.memory.sent.push((issue.work.link, issue.work.id)),
         }
+        self.grant(granted);
         self.notify(now, &issue);
     }
 
