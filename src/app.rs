@@ -11,6 +11,7 @@ use crate::tasks::listen::{self, Admission, Listen};
 use crate::tasks::shard::{self, Shard};
 use crate::tasks::{self, BLOCK_QUEUE, Hub, LinkOrders, LinkPort, ROUTER_QUEUE, admin, net};
 use crate::telemetry::{Board, PoolCard};
+use crate::work::LinkId;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -353,6 +354,17 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 fn serve_shard(listens: Vec<(Arc<Listen>, TcpListener)>, shard: Arc<Shard>) -> io::Result<()> {
     runtime()?.block_on(async move {
         let beat = tokio::spawn(shard::beat(shard.clone()));
+        let mut ears = Vec::new();
+        for (at, _) in shard.hub.links.iter().enumerate() {
+            let link = LinkId(u16::try_from(at).expect("the configuration caps pools"));
+            ears.push(tokio::spawn(shard::herald(shard.clone(), link)));
+        }
+        if let Some((listen, _)) = listens.first() {
+            ears.push(tokio::spawn(shard::drain(
+                shard.clone(),
+                listen.cancel.clone(),
+            )));
+        }
         let mut accepting = Vec::new();
         let mut sessions = Vec::new();
         for (listen, socket) in listens {
@@ -368,7 +380,8 @@ fn serve_shard(listens: Vec<(Arc<Listen>, TcpListener)>, shard: Arc<Shard>) -> i
             sessions.wait().await;
         }
         beat.abort();
-        let works = shard.beat();
+        ears.into_iter().for_each(|ear| ear.abort());
+        let works = shard.beat(Instant::now());
         let _ = shard
             .hub
             .router_tx

@@ -10,7 +10,7 @@ const POOL: &str = "[[pool]]\nurl = \"127.0.0.1:3333\"\nuser = \"a\"\n";
 
 #[test]
 fn the_shipped_files_are_valid() {
-    for name in ["example", "farm", "lab"] {
+    for name in ["example", "farm", "lab", "demo"] {
         let path = format!("{}/config/{name}.toml", env!("CARGO_MANIFEST_DIR"));
         let (config, findings) = Config::inspect(Path::new(&path));
         assert!(config.is_some(), "{findings}");

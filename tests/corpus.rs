@@ -3,6 +3,16 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/checks/link.rs"]
+mod link;
+#[path = "../fuzz/checks/miner.rs"]
+mod miner;
+#[path = "../fuzz/checks/pool.rs"]
+mod pool;
+#[path = "../fuzz/checks/program.rs"]
+mod program;
+#[path = "../fuzz/checks/session.rs"]
+mod session;
 #[path = "../fuzz/checks/v1.rs"]
 mod v1;
 
@@ -14,6 +24,16 @@ fn lines_hold_for_the_whole_corpus() {
 #[test]
 fn messages_hold_for_the_whole_corpus() {
     replay("v1_message", v1::v1_message);
+}
+
+#[test]
+fn sessions_hold_for_the_whole_corpus() {
+    replay("session", session::session);
+}
+
+#[test]
+fn links_hold_for_the_whole_corpus() {
+    replay("link", link::link);
 }
 
 fn replay(target: &str, check: fn(&[u8])) {

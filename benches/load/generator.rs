@@ -132,19 +132,22 @@ impl Generator {
         Ok(json!({ "wall_s": started.elapsed().as_secs_f64() }))
     }
 
+    /// One share after another at even distances, as thousands of independent miners send them: from a thread that
+    /// sleeps, because the runtime's timer would make bursts of them.
     async fn paced(&mut self, rate: f64, seconds: f64) -> io::Result<Value> {
         let before = self.fleet.accepted.load(Relaxed);
         let started = Instant::now();
-        let mut sent = 0_u64;
-        while started.elapsed().as_secs_f64() < seconds {
-            let due = (started.elapsed().as_secs_f64() * rate) as u64;
-            while sent < due {
-                self.turn = (self.turn + 1) % self.miners.len();
-                self.miners[self.turn].submit(&self.fleet)?;
-                sent += 1;
+        let (fleet, miners, mut turn) = (self.fleet.clone(), self.miners.clone(), self.turn);
+        let pacer = tokio::task::spawn_blocking(move || {
+            for sent in 0..(rate * seconds) as u64 {
+                let due = started + Duration::from_secs_f64(sent as f64 / rate);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                turn = (turn + 1) % miners.len();
+                miners[turn].submit(&fleet)?;
             }
-            sleep(TICK).await;
-        }
+            Ok::<usize, io::Error>(turn)
+        });
+        self.turn = pacer.await.map_err(io::Error::other)??;
         Ok(self.tally(before, started).await)
     }
 

@@ -281,8 +281,8 @@ url = "stratum+tcp://127.0.0.1:{pool_port}"
 user = "bench"
 [limits]
 connections = 19000
-submits_per_second = 100000
-submit_burst = 100000
+submits_per_second = 1000
+submit_burst = 10000
 [lab]
 allow_short_times = true
 [log]

@@ -99,7 +99,7 @@ fn shares(registry: &mut Registry, board: &Board) {
     let blocks: Counter = Counter::default();
     for (listener, judged) in board.judged() {
         judged_shares(&shares, &difficulty, listener, &judged);
-        for (reason, lost) in Dropped::ALL.iter().zip(judged.dropped) {
+        for (reason, lost) in Dropped::ALL.iter().zip(*judged.dropped) {
             count(
                 &dropped,
                 &[("listener", listener), ("reason", reason.label())],
@@ -143,7 +143,7 @@ fn judged_shares(shares: &Counts, difficulty: &Sums, listener: &str, judged: &Ju
             .inc_by(weighted.hashes as f64 / HASHES_PER_DIFFICULTY);
     };
     verdict("accepted", "none", judged.accepted);
-    for (reason, rejected) in Reject::ALL.iter().zip(judged.rejected) {
+    for (reason, rejected) in Reject::ALL.iter().zip(*judged.rejected) {
         verdict("rejected", reason.label(), rejected);
     }
 }

@@ -24,7 +24,8 @@ pub mod exit {
     version,
     about = "A Stratum mining proxy that judges every share itself",
     max_term_width = 100,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = "New here?  sluice demo\nA pool:    sluice run --pool stratum+tcp://pool.example.com:3333 --user account.{worker}\nA file:    sluice check sluice.toml, then sluice run -c sluice.toml"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -37,16 +38,16 @@ enum Verb {
     Run(run::Args),
     /// Check a config file and the environment it needs; every finding at once
     Check(check::Args),
-    /// A whole simulated site through the real proxy on loopback
+    /// See it work: 200 simulated miners and two pools round the real proxy, on this machine alone
     Demo(demo::Args),
-    /// Simulated peers, usable on their own against anything
+    /// A simulated pool or fleet, each on its own, for your tests
     #[command(subcommand)]
     Sim(sim::Verb),
-    /// What a running proxy is doing
+    /// A running proxy at one look: miners, hashrate, shares, pools
     Status(status::Args),
-    /// The miners of a running proxy
+    /// The miners of a running proxy, one a line
     Miners(status::Args),
-    /// The pools of a running proxy
+    /// The pools of a running proxy, one a line, and what is wrong with them
     Pools(status::Args),
 }
 

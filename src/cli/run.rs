@@ -7,7 +7,7 @@ use crate::telemetry::log;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 /// Where a configuration is looked for when nothing is said.
@@ -49,7 +49,7 @@ pub fn main(args: Args) -> ExitCode {
     let config = match loaded {
         Ok(config) => config,
         Err(findings) => {
-            eprint!("{findings}");
+            eprintln!("{findings}");
             if args.config.is_none() && args.user.is_none() {
                 eprintln!(
                     "Name a file with -c FILE, or give --pool URL --user NAME. `sluice run --help` has examples."
@@ -95,11 +95,13 @@ fn supervise(running: Running) -> ExitCode {
             return ExitCode::from(exit::ENVIRONMENT);
         }
     };
-    let failed = runtime.block_on(async {
-        tokio::select! {
-            () = stop_asked() => false,
+    let (failed, mut signals) = runtime.block_on(async {
+        let mut signals = Signals::listen();
+        let failed = tokio::select! {
+            () = signals.stop_asked() => false,
             () = running.failed() => true,
-        }
+        };
+        (failed, signals)
     });
     if failed {
         error!(
@@ -109,7 +111,7 @@ fn supervise(running: Running) -> ExitCode {
     }
     info!("draining; a second signal exits at once");
     std::thread::spawn(move || {
-        runtime.block_on(stop_asked());
+        runtime.block_on(signals.stop_asked());
         std::process::exit(130);
     });
     let board = running.board.clone();
@@ -122,16 +124,23 @@ fn supervise(running: Running) -> ExitCode {
     }
 }
 
-async fn stop_asked() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        // Without handlers the default action ends the process: nothing to wait for.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and Ctrl-C, listened to once and for all: a second signal right behind the first is not missed.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn listen() -> Self {
+        let terminate = signal(SignalKind::terminate()).ok();
+        Self(terminate.zip(signal(SignalKind::interrupt()).ok()))
+    }
+
+    async fn stop_asked(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else {
+            // Without handlers the default action ends the process: nothing to wait for.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

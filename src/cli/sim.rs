@@ -91,7 +91,7 @@ async fn until_over(span: Option<Duration>, quiet: bool, mut speak: impl FnMut(D
     }
 }
 
-fn signalled() -> impl Future<Output = ()> {
+pub(super) fn signalled() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = signal(SignalKind::interrupt());
     let terminate = signal(SignalKind::terminate());

@@ -142,6 +142,52 @@ impl Weighted {
     }
 }
 
+/// Sums that are mostly zero: no room taken until the first is not. An honest second has none of them.
+#[derive(Clone, Default, Debug)]
+pub struct Rare<const N: usize>(Option<Box<[Weighted; N]>>);
+
+impl<const N: usize> Rare<N> {
+    fn merge(&mut self, other: &Self) {
+        if other.0.is_some() {
+            for (to, from) in self.iter_mut().zip(other.iter()) {
+                to.merge(*from);
+            }
+        }
+    }
+}
+
+impl<const N: usize> std::ops::Deref for Rare<N> {
+    type Target = [Weighted; N];
+    fn deref(&self) -> &[Weighted; N] {
+        match &self.0 {
+            Some(sums) => sums,
+            None => {
+                const {
+                    &[Weighted {
+                        shares: 0,
+                        hashes: 0,
+                    }; N]
+                }
+            }
+        }
+    }
+}
+
+impl<const N: usize> std::ops::DerefMut for Rare<N> {
+    fn deref_mut(&mut self) -> &mut [Weighted; N] {
+        self.0
+            .get_or_insert_with(|| Box::new([Weighted::default(); N]))
+    }
+}
+
+impl<const N: usize> PartialEq for Rare<N> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<const N: usize> Eq for Rare<N> {}
+
 /// The judged side, per session, worker or listener. `received = accepted + sum(rejected)` always.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Judged {
@@ -150,11 +196,11 @@ pub struct Judged {
     /// Accepted by our verdict.
     pub accepted: Weighted,
     /// Refused, by reason (index: `Reject as usize`). The weight is that of the job's difficulty where the job is known, else 0.
-    pub rejected: [Weighted; Reject::ALL.len()],
+    pub rejected: Rare<{ Reject::ALL.len() }>,
     /// Of the accepted: met the pool's target and were handed to a link. Weight: the pool's difficulty.
     pub forwarded: Weighted,
     /// Met the pool's target and were not handed over (queue full).
-    pub dropped: [Weighted; Drop::ALL.len()],
+    pub dropped: Rare<{ Drop::ALL.len() }>,
     /// Hashes worked for above the pool's difficulty, which the pool does not credit.
     pub under_credit_hashes: u128,
     /// Block candidates.
@@ -167,12 +213,8 @@ impl Judged {
         self.received.merge(other.received);
         self.accepted.merge(other.accepted);
         self.forwarded.merge(other.forwarded);
-        for (to, from) in self.rejected.iter_mut().zip(other.rejected) {
-            to.merge(from);
-        }
-        for (to, from) in self.dropped.iter_mut().zip(other.dropped) {
-            to.merge(from);
-        }
+        self.rejected.merge(&other.rejected);
+        self.dropped.merge(&other.dropped);
         self.under_credit_hashes += other.under_credit_hashes;
         self.blocks += other.blocks;
     }
@@ -180,8 +222,8 @@ impl Judged {
     /// I6, the judged half.
     pub fn conserves(&self) -> bool {
         let mut sum = self.accepted;
-        for rejected in self.rejected {
-            sum.merge(rejected);
+        for rejected in self.rejected.iter() {
+            sum.merge(*rejected);
         }
         sum == self.received
     }

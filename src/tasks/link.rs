@@ -188,7 +188,7 @@ impl Task {
         while let Some(line) = self.lines.next(&mut chunk) {
             match line {
                 Ok(line) => {
-                    trace!(line = %String::from_utf8_lossy(line), "from pool");
+                    trace!(line = %line.escape_ascii(), "from pool");
                     self.start.link.handle_input(now, Input::Line(line));
                 }
                 Err(_) => self.start.link.handle_input(now, Input::Overlong),

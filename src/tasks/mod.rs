@@ -3,8 +3,8 @@
 //! ```text
 //!   shard threads: listen ─> session ──shares (bounded)──> link ─┐  control thread: links and the router
 //!                     ^  ^                                       │
-//!                     │  └──────── work (watch) <────────────────┘
-//!                     └─────────── lease (watch) <── router <── attach, works, status (bounded)
+//!                     │  └── mail <── herald <── work (watch) <───┘
+//!                     └───── mail <── router <── attach, works, status (bounded)
 //! ```
 //! Invariant: what goes up may wait for a bounded time, what comes down is the latest and never waits; so the
 //! waits-for graph has no cycle.
@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod link;
 pub mod listen;
+pub mod mail;
 pub mod net;
 pub mod router;
 pub mod session;
@@ -22,10 +23,11 @@ use crate::proxy::router as machine;
 use crate::proxy::session::{Close, NoSeat};
 use crate::telemetry::Board;
 use crate::work::{Layout, LinkId};
+use mail::Mailbox;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Instant;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Messages to the router that may wait. A login is one, a second of a shard's work is one: at 10,000 logins a second
 /// this is most of a second, after which sessions wait for it.
@@ -73,14 +75,14 @@ pub struct SessionOrders {
     pub close: Option<Close>,
 }
 
-/// The router's answer to an attach: the seat, and where later orders come from.
-pub type SeatReply = Result<(Box<Seat>, Lease, watch::Receiver<SessionOrders>), NoSeat>;
+/// The router's answer to an attach.
+pub type SeatReply = Result<(Box<Seat>, Lease), NoSeat>;
 
 /// A message to the router task.
 #[derive(Debug)]
 pub enum ToRouter {
     /// A session wants a seat.
-    Attach(Box<machine::Input>, SessionId, oneshot::Sender<SeatReply>),
+    Attach(Box<machine::Input>, SessionId, Arc<Mailbox>),
     /// Anything that needs no answer.
     Input(Box<machine::Input>),
     /// What the sessions of a shard proved in the last second.

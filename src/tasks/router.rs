@@ -1,6 +1,7 @@
 //! The router's task: messages in, seats and orders out. Never waits for a session or a link.
 
-use super::{LinkOrders, SeatReply, SessionOrders, ToRouter};
+use super::mail::Mailbox;
+use super::{LinkOrders, ToRouter};
 use crate::machine::Machine;
 use crate::proxy::lease::SessionId;
 use crate::proxy::router::{Event, Input, Output, Router};
@@ -10,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 /// Messages handled before links have their turn on this thread.
@@ -31,14 +32,9 @@ pub struct Start {
     pub pool_names: Vec<String>,
 }
 
-enum Port {
-    Waiting(oneshot::Sender<SeatReply>),
-    Seated(watch::Sender<SessionOrders>),
-}
-
 struct Task {
     start: Start,
-    ports: HashMap<SessionId, Port>,
+    mailboxes: HashMap<SessionId, Arc<Mailbox>>,
     board: Arc<Board>,
 }
 
@@ -47,7 +43,7 @@ pub async fn run(start: Start) {
     let board = start.hub.board.clone();
     let mut task = Task {
         start,
-        ports: HashMap::new(),
+        mailboxes: HashMap::new(),
         board,
     };
     loop {
@@ -84,13 +80,21 @@ impl Task {
     fn take(&mut self, message: ToRouter) {
         let now = Instant::now();
         match message {
-            ToRouter::Attach(input, session, reply) => {
-                self.ports.insert(session, Port::Waiting(reply));
+            ToRouter::Attach(input, session, mailbox) => {
+                self.mailboxes.insert(session, mailbox);
                 self.start.router.handle_input(now, *input);
             }
-            ToRouter::Input(input) => {
-                if let Input::Detach { session, .. } = &*input {
-                    self.ports.remove(session);
+            ToRouter::Input(mut input) => {
+                if let Input::Detach {
+                    session, memory, ..
+                } = &mut *input
+                {
+                    let mailbox = self.mailboxes.remove(session);
+                    // A session may go while its seat is on the way: then the seat comes back from here.
+                    if let Some(Ok((seat, _))) = mailbox.and_then(|mailbox| mailbox.take_seat()) {
+                        let worked = !seat.memory.sent.is_empty();
+                        memory.get_or_insert((seat.lane, seat.memory, worked));
+                    }
                 }
                 self.start.router.handle_input(now, *input);
             }
@@ -108,21 +112,13 @@ impl Task {
         while let Some(output) = self.start.router.poll_output() {
             match output {
                 Output::Seat(session, seat, lease) => {
-                    let (orders_tx, orders_rx) =
-                        watch::channel(SessionOrders { lease, close: None });
-                    if let Some(Port::Waiting(reply)) =
-                        self.ports.insert(session, Port::Seated(orders_tx))
-                    {
-                        // A session that is gone sends its Detach, which frees the lane... unless the seat itself is
-                        // lost here: then it comes back with this send's error.
-                        if let Err(Ok((seat, ..))) = reply.send(Ok((seat, lease, orders_rx))) {
-                            self.return_seat(session, *seat);
-                        }
+                    if let Some(mailbox) = self.mailboxes.get(&session) {
+                        mailbox.seat(Ok((seat, lease)));
                     }
                 }
                 Output::NoSeat(session, why) => {
-                    if let Some(Port::Waiting(reply)) = self.ports.remove(&session) {
-                        let _ = reply.send(Err(why));
+                    if let Some(mailbox) = self.mailboxes.remove(&session) {
+                        mailbox.seat(Err(why));
                     }
                 }
                 Output::Lease(session, lease) => self.order(session, |orders| orders.lease = lease),
@@ -152,24 +148,9 @@ impl Task {
         }
     }
 
-    fn return_seat(&mut self, session: SessionId, seat: crate::proxy::lease::Seat) {
-        self.ports.remove(&session);
-        // A resumed lane has work out there, though this session never got any.
-        let worked = !seat.memory.sent.is_empty();
-        let memory = Some((seat.lane, seat.memory, worked));
-        self.start.router.handle_input(
-            Instant::now(),
-            Input::Detach {
-                session,
-                memory,
-                vanished: false,
-            },
-        );
-    }
-
-    fn order(&mut self, session: SessionId, change: impl FnOnce(&mut SessionOrders)) {
-        if let Some(Port::Seated(orders)) = self.ports.get(&session) {
-            orders.send_modify(change);
+    fn order(&mut self, session: SessionId, change: impl FnOnce(&mut super::SessionOrders)) {
+        if let Some(mailbox) = self.mailboxes.get(&session) {
+            mailbox.order(change);
         }
     }
 

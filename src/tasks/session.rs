@@ -3,6 +3,7 @@
 //! Two steps, for ever: wait for one event (`Conn::event`), then apply it without awaiting; between them the machine's
 //! outputs are carried out. Invariant: nothing is read while an answer cannot be sent.
 
+use super::mail::{DRAIN, Mailbox, ORDERS, SEAT, WORK};
 use super::shard::Shard;
 use super::{Published, SeatReply, SessionOrders, ToRouter};
 use crate::machine::Machine;
@@ -11,16 +12,16 @@ use crate::proxy::router;
 use crate::proxy::session::{Close, Event, Input, JudgeRequest, NoSeat, Output, Session};
 use crate::proxy::tally::Drop as Dropped;
 use crate::stratum::v1::line::Lines;
-use crate::work::share;
+use crate::work::{LinkId, share};
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{mpsc::error::TrySendError, oneshot, watch};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
@@ -62,11 +63,16 @@ enum Next {
     Read(usize),
     Wrote,
     Ended { vanished: bool },
-    Seat(Option<SeatReply>),
-    Orders,
-    Work,
+    Mail(u8),
     Time,
-    Drain,
+}
+
+/// The one timer of a session.
+struct Alarm {
+    at: Instant,
+    /// It has been polled since it was set.
+    heard: bool,
+    timer: Pin<Box<Sleep>>,
 }
 
 struct Conn<S> {
@@ -78,9 +84,14 @@ struct Conn<S> {
     shard: Arc<Shard>,
     out: Vec<u8>,
     blocked_since: Option<Instant>,
-    seat: Option<oneshot::Receiver<SeatReply>>,
-    orders: Option<watch::Receiver<SessionOrders>>,
-    work: Option<watch::Receiver<Option<Published>>>,
+    mailbox: Arc<Mailbox>,
+    /// The waker the mailbox knows.
+    listening: Option<Waker>,
+    attached: bool,
+    /// The leased link.
+    link: Option<LinkId>,
+    /// Work came while the miner did not read.
+    work_waits: bool,
     job_from: Option<Instant>,
     close: Option<Close>,
     vanished: bool,
@@ -105,22 +116,33 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(start: Start<S>) {
         shard,
         out: Vec::new(),
         blocked_since: None,
-        seat: None,
-        orders: None,
-        work: None,
+        mailbox: Arc::default(),
+        listening: None,
+        attached: false,
+        link: None,
+        work_waits: false,
         job_from: None,
         close: None,
         vanished: false,
     };
     // A panic in here costs this connection; its lane is never given back, so it is never given out twice.
-    conn.serve(&cancel).await;
+    conn.shard.joined(id, conn.mailbox.clone());
+    if cancel.is_cancelled() {
+        // The drain may have been told before this session could hear of it.
+        conn.mailbox.ring(DRAIN);
+    }
+    conn.serve().await;
+    conn.shard.left(id);
     conn.end().await;
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
-    async fn serve(&mut self, cancel: &CancellationToken) {
-        let mut timer = Box::pin(tokio::time::sleep(Duration::ZERO));
-        let mut draining = false;
+    async fn serve(&mut self) {
+        let mut alarm = Alarm {
+            at: Instant::now(),
+            heard: false,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        };
         loop {
             self.carry_out().await;
             if self.flush().is_err() {
@@ -135,8 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let next = self.event(&mut timer, cancel, draining).await;
-            draining |= matches!(next, Next::Drain);
+            let next = self.event(&mut alarm).await;
             self.apply(next);
         }
     }
@@ -155,37 +176,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         self.out.is_empty() && self.close.is_none() && self.session.paused_until(now).is_none()
     }
 
-    async fn event(
-        &mut self,
-        timer: &mut Pin<Box<Sleep>>,
-        cancel: &CancellationToken,
-        draining: bool,
-    ) -> Next {
+    async fn event(&mut self, alarm: &mut Alarm) -> Next {
         let now = Instant::now();
         let readable = self.may_read(now) && !self.lines.has_line();
         let deadline = self.deadline(now);
-        if timer.deadline().into_std() != deadline {
-            timer.as_mut().reset(deadline.into());
+        // Deadlines mostly move away with every share; an alarm that is early costs less than moving it each time.
+        if deadline < alarm.at || now >= alarm.at {
+            alarm.at = deadline;
+            alarm.heard = false;
+            alarm.timer.as_mut().reset(deadline.into());
         }
-        let Self {
-            stream,
-            out,
-            seat,
-            orders,
-            work,
-            ..
-        } = self;
-        // While the miner does not read, newer work only replaces older.
-        let blocked = !out.is_empty();
-        tokio::select! {
-            biased;
-            () = cancel.cancelled(), if !draining => Next::Drain,
-            seat = answer(seat) => Next::Seat(seat),
-            () = changed(orders) => Next::Orders,
-            () = changed(work), if !blocked => Next::Work,
-            next = poll_fn(|cx| poll_io(cx, stream, out, readable)) => next,
-            () = timer => Next::Time,
+        poll_fn(|cx| {
+            if let Some(flags) = self.poll_mail(cx) {
+                return Poll::Ready(Next::Mail(flags));
+            }
+            if let Poll::Ready(next) = poll_io(cx, &mut self.stream, &mut self.out, readable) {
+                return Poll::Ready(next);
+            }
+            // Once the timer knows the waker it need not be touched before its time.
+            if alarm.heard && Instant::now() < alarm.at {
+                return Poll::Pending;
+            }
+            alarm.heard = true;
+            alarm.timer.as_mut().poll(cx).map(|()| Next::Time)
+        })
+        .await
+    }
+
+    fn poll_mail(&mut self, cx: &Context<'_>) -> Option<u8> {
+        let known = self.listening.as_ref();
+        if known.is_none_or(|known| !known.will_wake(cx.waker())) {
+            self.mailbox.listen(cx.waker());
+            self.listening = Some(cx.waker().clone());
         }
+        let flags = self.mailbox.take();
+        (flags != 0).then_some(flags)
     }
 
     fn deadline(&self, now: Instant) -> Instant {
@@ -204,14 +229,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let now = Instant::now();
         match next {
             Next::Read(len) => READ_BUF.with_borrow(|buf| self.read_lines(now, &buf[..len])),
-            Next::Wrote => self.blocked_since = (!self.out.is_empty()).then_some(now),
+            Next::Wrote => {
+                self.blocked_since = None;
+                if std::mem::take(&mut self.work_waits) {
+                    self.worked(now);
+                }
+            }
             Next::Ended { vanished } => {
                 self.vanished = vanished;
                 self.close.get_or_insert(Close::Peer);
             }
-            Next::Seat(reply) => self.seated(now, reply),
-            Next::Orders => self.ordered(now),
-            Next::Work => self.worked(now),
+            Next::Mail(flags) => self.opened(now, flags),
             Next::Time
                 if self
                     .blocked_since
@@ -220,7 +248,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.close = Some(Close::SlowReader);
             }
             Next::Time => self.session.handle_timeout(now),
-            Next::Drain => self.session.handle_input(now, Input::Drain),
         }
     }
 
@@ -228,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         for _ in 0..TURN {
             match self.lines.next(&mut chunk) {
                 Some(Ok(line)) => {
-                    trace!(line = %String::from_utf8_lossy(line), "from miner");
+                    trace!(line = %line.escape_ascii(), "from miner");
                     self.session.handle_input(now, Input::Line(line));
                 }
                 Some(Err(_)) => self.session.handle_input(now, Input::Overlong),
@@ -238,43 +265,61 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         self.lines.keep(chunk);
     }
 
-    fn seated(&mut self, now: Instant, reply: Option<SeatReply>) {
-        self.seat = None;
+    fn opened(&mut self, now: Instant, flags: u8) {
+        if flags & SEAT != 0
+            && let Some(reply) = self.mailbox.take_seat()
+        {
+            self.seated(now, reply);
+        }
+        if flags & ORDERS != 0 {
+            let SessionOrders { lease, close } = self.mailbox.orders();
+            match close {
+                Some(why) => self.session.handle_input(now, Input::Close(why)),
+                None => {
+                    self.session.handle_input(now, Input::Lease(lease));
+                    self.follow(now, lease.link);
+                }
+            }
+        }
+        if flags & WORK != 0 {
+            self.worked(now);
+        }
+        if flags & DRAIN != 0 {
+            self.session.handle_input(now, Input::Drain);
+        }
+    }
+
+    fn seated(&mut self, now: Instant, reply: SeatReply) {
         match reply {
-            Some(Ok((seat, lease, orders))) => {
-                self.orders = Some(orders);
+            Ok((seat, lease)) => {
                 self.session.handle_input(now, Input::Seated(seat, lease));
                 self.follow(now, lease.link);
             }
-            Some(Err(why)) => self.session.handle_input(now, Input::NoSeat(why)),
-            None => self.session.handle_input(now, Input::NoSeat(NoSeat::Full)),
+            Err(why) => self.session.handle_input(now, Input::NoSeat(why)),
         }
-    }
-
-    fn ordered(&mut self, now: Instant) {
-        let Some(orders) = &mut self.orders else {
-            return;
-        };
-        let SessionOrders { lease, close } = *orders.borrow_and_update();
-        if let Some(why) = close {
-            return self.session.handle_input(now, Input::Close(why));
-        }
-        self.session.handle_input(now, Input::Lease(lease));
-        self.follow(now, lease.link);
     }
 
     /// Listens to the work of the leased link.
-    fn follow(&mut self, now: Instant, link: Option<crate::work::LinkId>) {
+    fn follow(&mut self, now: Instant, link: Option<LinkId>) {
         self.shard.hub.board.leased(self.id, link);
-        self.work = link
-            .and_then(|link| self.shard.hub.links.get(usize::from(link.0)))
-            .map(|port| port.work.clone());
+        self.link = link;
+        self.mailbox.follow(link);
         self.worked(now);
     }
 
+    /// Takes the newest work of its link; while the miner does not read, newer work only replaces older.
     fn worked(&mut self, now: Instant) {
-        let Some(work) = &mut self.work else { return };
-        let Some(Published { issue, at }) = work.borrow_and_update().clone() else {
+        if !self.out.is_empty() {
+            self.work_waits = true;
+            return;
+        }
+        let Some(port) = self
+            .link
+            .and_then(|link| self.shard.hub.links.get(usize::from(link.0)))
+        else {
+            return;
+        };
+        let Some(Published { issue, at }) = port.work.borrow().clone() else {
             return;
         };
         self.job_from = Some(at);
@@ -283,20 +328,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Does what the machine wants until it wants no more.
     async fn carry_out(&mut self) {
+        let mut now = Instant::now();
         while let Some(output) = self.session.poll_output() {
-            let now = Instant::now();
             match output {
                 Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
                 Output::Send(bytes) => self.out.extend_from_slice(&bytes),
                 Output::Judge(request) => self.judge(now, &request),
-                Output::Submit(share) => self.submit(share).await,
+                Output::Submit(share) => {
+                    self.submit(share).await;
+                    now = Instant::now();
+                }
                 Output::Attach(attach) => self.attach(attach).await,
                 Output::Refresh(link) => {
                     if let Some(port) = self.shard.hub.links.get(usize::from(link.0)) {
                         port.refresh.notify_one();
                     }
                 }
-                Output::Observe(observation) => self.shard.observe(*observation, now),
+                Output::Observe(observation) => self.shard.observe(observation),
                 Output::Event(event) => self.told(now, event).await,
                 Output::Close(why) => self.close = Some(why),
             }
@@ -353,15 +401,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             attach,
             token: ResumeToken(token),
         };
-        let (seat_tx, seat_rx) = oneshot::channel();
-        self.seat = Some(seat_rx);
-        // A router that is gone drops the sender, which answers for it.
-        let _ = self
-            .shard
-            .hub
-            .router_tx
-            .send(ToRouter::Attach(Box::new(input), session, seat_tx))
-            .await;
+        self.attached = true;
+        let attach = ToRouter::Attach(Box::new(input), session, self.mailbox.clone());
+        if self.shard.hub.router_tx.send(attach).await.is_err() {
+            self.session
+                .handle_input(Instant::now(), Input::NoSeat(NoSeat::Full));
+        }
     }
 
     async fn told(&mut self, now: Instant, event: Event) {
@@ -420,26 +465,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         // What it still had to say goes to the books; nobody is there to be answered.
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Observe(observation) => self.shard.observe(*observation, now),
+                Output::Observe(observation) => self.shard.observe(observation),
                 Output::Submit(share) => self.submit(share).await,
                 Output::Event(event) => self.told(now, event).await,
                 _ => {}
             }
         }
-        let board = &self.shard.hub.board;
-        board.closed(self.id, why, now);
+        // Its last shares are booked while the board still knows where it came in.
+        let works = self.shard.book(now);
+        if !works.is_empty() {
+            let _ = self.shard.hub.router_tx.send(ToRouter::Works(works)).await;
+        }
+        self.shard.hub.board.closed(self.id, why, now);
         debug!(session = self.id.0, why = why.label(), "closed");
-        if self.seat.is_some() || self.orders.is_some() {
+        if self.attached {
             let (session, vanished) = (self.id, self.vanished);
-            let mut memory = self.session.into_memory();
-            if let Some(mut reply) = self.seat.take() {
-                // Closed first: a seat sent later comes back to the router, one sent before is in here and would be lost.
-                reply.close();
-                if let Ok(Ok((seat, ..))) = reply.try_recv() {
-                    let worked = !seat.memory.sent.is_empty();
-                    memory = Some((seat.lane, seat.memory, worked));
-                }
-            }
+            let memory = self.session.into_memory();
             let input = router::Input::Detach {
                 session,
                 memory,
@@ -453,23 +494,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 .await;
         }
     }
-}
-
-async fn answer(seat: &mut Option<oneshot::Receiver<SeatReply>>) -> Option<SeatReply> {
-    match seat {
-        Some(seat) => seat.await.ok(),
-        None => std::future::pending().await,
-    }
-}
-
-/// Pending for ever when there is nothing to follow, or nobody to follow.
-async fn changed<T>(watched: &mut Option<watch::Receiver<T>>) {
-    if let Some(watched) = watched
-        && watched.changed().await.is_ok()
-    {
-        return;
-    }
-    std::future::pending().await
 }
 
 fn poll_io<S: AsyncRead + AsyncWrite + Unpin>(

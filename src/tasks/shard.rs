@@ -1,11 +1,14 @@
 //! One shard: a thread, its runtime, and what its sessions share. Sessions never leave their shard.
 
 use super::Hub;
+use super::mail::{DRAIN, Mailbox, WORK};
 use crate::proxy::lease::SessionId;
 use crate::proxy::session::Observation;
 use crate::work::LinkId;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// Every so many verdicts one is timed: a histogram needs no more.
 const TIMED: u32 = 16;
@@ -16,11 +19,12 @@ pub struct Shard {
     /// The rest of the process.
     pub hub: Arc<Hub>,
     books: Mutex<Books>,
+    mailboxes: Mutex<HashMap<SessionId, Arc<Mailbox>>>,
 }
 
 #[derive(Debug, Default)]
 struct Books {
-    works: Vec<(SessionId, Vec<(LinkId, u128)>)>,
+    observations: Vec<Box<Observation>>,
     broadcast: Option<Duration>,
     verdicts: u32,
 }
@@ -31,7 +35,37 @@ impl Shard {
         Self {
             hub,
             books: Mutex::default(),
+            mailboxes: Mutex::default(),
         }
+    }
+
+    fn mailboxes(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Arc<Mailbox>>> {
+        self.mailboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session that wants to hear of work and of the drain.
+    pub fn joined(&self, session: SessionId, mailbox: Arc<Mailbox>) {
+        self.mailboxes().insert(session, mailbox);
+    }
+
+    /// It is gone.
+    pub fn left(&self, session: SessionId) {
+        self.mailboxes().remove(&session);
+    }
+
+    /// Tells every session that follows the link.
+    fn new_work(&self, link: LinkId) {
+        let mailboxes = self.mailboxes();
+        let followers = mailboxes.values().filter(|mailbox| mailbox.follows(link));
+        followers.for_each(|mailbox| mailbox.ring(WORK));
+    }
+
+    /// Tells everybody to finish.
+    fn drain(&self) {
+        let mailboxes = self.mailboxes();
+        mailboxes.values().for_each(|mailbox| mailbox.ring(DRAIN));
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -39,14 +73,24 @@ impl Shard {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a session's observation: to the board now, to the router with the next beat.
-    pub fn observe(&self, observation: Observation, now: Instant) {
-        self.hub.board.observe(&observation, now);
-        if !observation.for_links.is_empty() {
-            self.books()
-                .works
-                .push((observation.session, observation.for_links));
+    /// Keeps a session's observation for the next beat. All of a second are then booked in one go: what they touch lies
+    /// scattered over the whole fleet, and waiting for it side by side costs half of waiting for it share by share.
+    pub fn observe(&self, observation: Box<Observation>) {
+        self.books().observations.push(observation);
+    }
+
+    /// Books what was observed so far; gives back what the router wants of it.
+    pub fn book(&self, now: Instant) -> Vec<(SessionId, Vec<(LinkId, u128)>)> {
+        let observations = std::mem::take(&mut self.books().observations);
+        let mut works = Vec::with_capacity(observations.len());
+        for mut observation in observations {
+            self.hub.board.observe(&observation, now);
+            let for_links = std::mem::take(&mut observation.for_links);
+            if !for_links.is_empty() {
+                works.push((observation.session, for_links));
+            }
         }
+        works
     }
 
     /// A job was written to a miner this long after its pool sent it.
@@ -62,13 +106,12 @@ impl Shard {
         books.verdicts.is_multiple_of(TIMED)
     }
 
-    /// What came together since the last beat.
-    pub fn beat(&self) -> Vec<(SessionId, Vec<(LinkId, u128)>)> {
-        let mut books = self.books();
-        if let Some(slowest) = books.broadcast.take() {
+    /// What the router wants of the last second; everything else of it goes to the board.
+    pub fn beat(&self, now: Instant) -> Vec<(SessionId, Vec<(LinkId, u128)>)> {
+        if let Some(slowest) = self.books().broadcast.take() {
             self.hub.board.broadcast_seconds(slowest.as_secs_f64());
         }
-        std::mem::take(&mut books.works)
+        self.book(now)
     }
 }
 
@@ -78,7 +121,7 @@ pub async fn beat(shard: Arc<Shard>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let works = shard.beat();
+        let works = shard.beat(Instant::now());
         if !works.is_empty()
             && shard
                 .hub
@@ -90,4 +133,25 @@ pub async fn beat(shard: Arc<Shard>) {
             return;
         }
     }
+}
+
+/// Waits for one link's work and tells this shard's sessions: a wake on the own thread, not one from another for each.
+pub async fn herald(shard: Arc<Shard>, link: LinkId) {
+    let Some(mut work) = shard
+        .hub
+        .links
+        .get(usize::from(link.0))
+        .map(|port| port.work.clone())
+    else {
+        return;
+    };
+    while work.changed().await.is_ok() {
+        shard.new_work(link);
+    }
+}
+
+/// Waits for the drain and tells this shard's sessions.
+pub async fn drain(shard: Arc<Shard>, cancel: CancellationToken) {
+    cancel.cancelled().await;
+    shard.drain();
 }

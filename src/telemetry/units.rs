@@ -18,8 +18,11 @@ pub fn hashrate(hashes_per_second: f64) -> String {
     format!("{}H/s", scaled(hashes_per_second))
 }
 
-/// A difficulty with three significant digits: `16.4 k`.
+/// A difficulty with three significant digits: `16.4 k`; a lab's as `1.53e-5`.
 pub fn difficulty(value: f64) -> String {
+    if value > 0.0 && value < 0.01 {
+        return format!("{value:.2e}");
+    }
     scaled(value).trim_end().to_owned()
 }
 
@@ -79,6 +82,7 @@ mod tests {
         assert_eq!(hashrate(f64::NAN), "0 H/s");
         assert_eq!(difficulty(16_384.0), "16.4 k");
         assert_eq!(difficulty(1.0), "1.00");
+        assert_eq!(difficulty(1.0 / 65_536.0), "1.53e-5");
         assert_eq!(percent(31, 10_000), "0.31 %");
         assert_eq!(percent(0, 0), "-");
     }

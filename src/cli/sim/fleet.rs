@@ -39,7 +39,7 @@ pub struct Args {
     /// Firmware family, or all of them in turn
     #[arg(long, default_value = "mixed", value_parser = ["mixed", "cgminer", "bitaxe", "whatsminer", "antminer", "nerdminer", "proxy"])]
     temperament: String,
-    /// Worker name; {n} becomes the miner's number
+    /// Worker name; n in braces becomes the miner's number
     #[arg(long, default_value = "sim.{n}", value_name = "NAME")]
     user: String,
     /// Password

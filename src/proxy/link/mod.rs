@@ -13,6 +13,8 @@ mod io;
 mod ledger;
 mod names;
 mod shares;
+#[cfg(test)]
+mod tests;
 mod v1;
 mod workshop;
 
@@ -178,6 +180,7 @@ impl Link {
             self.backoff.reset();
         }
         self.out.clear();
+        self.extranonce_due = None;
         self.outputs.push_back(Output::Disconnect);
         for end in self.ledger.lose_all() {
             self.outputs.push_back(Output::Settle(end));
@@ -186,14 +189,21 @@ impl Link {
             self.drop_share(share, Dropped::LinkLost);
         }
         if self.draining {
-            self.phase = Phase::Ended;
-            return;
+            return self.finish();
         }
         let retry_in = self.backoff.next();
         self.phase = Phase::Waiting(now + retry_in);
         let reason = reason.to_owned();
         self.outputs
             .push_back(Output::Event(Event::Down { reason, retry_in }));
+    }
+
+    /// No connection will come any more: what was kept for one gets its end.
+    fn finish(&mut self) {
+        self.phase = Phase::Ended;
+        while let Some(share) = self.blocks.pop_front() {
+            self.drop_share(share, Dropped::LinkLost);
+        }
     }
 
     /// Makes work of the pool's job in force, if everything it takes is known.
@@ -244,6 +254,12 @@ impl Link {
         let (Phase::Up(_), Some(at)) = (self.phase, self.issued_at) else {
             return None;
         };
+        // Under an extranonce that is gone or leaves too little, or another layout, there is nothing worth renewing.
+        let current = self.workshop.current()?;
+        let same_layout = Some(current.layout) == self.layout;
+        if current.id < self.valid_from || !same_layout || self.excluded() {
+            return None;
+        }
         if self.refresh_wanted {
             Some((at + REFRESH_GAP, "refresh wanted"))
         } else {
@@ -327,7 +343,7 @@ impl Link {
     fn turn_over(&mut self, now: Instant) {
         if self.draining && self.ledger.in_flight() == 0 && self.names.held() == 0 && self.is_open()
         {
-            self.phase = Phase::Ended;
+            self.finish();
             self.outputs.push_back(Output::Disconnect);
         }
         let status = Status {
@@ -352,7 +368,8 @@ impl Machine for Link {
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Connected => self.connected(now),
+            Input::Connected if self.phase == Phase::Connecting => self.connected(now),
+            Input::Connected => {}
             Input::ConnectFailed(why) | Input::Disconnected(why) => self.down(now, why),
             Input::Line(line) => {
                 self.last_byte = now;
@@ -360,8 +377,10 @@ impl Machine for Link {
             }
             Input::Overlong => self.down(now, "a line of more than 128 KiB"),
             Input::Layout(layout) => {
-                self.layout = Some(layout);
-                self.issue(now, true);
+                // Told again with every change of the fleet: the same word must not cost every miner a clean job.
+                if self.layout.replace(layout) != Some(layout) {
+                    self.issue(now, true);
+                }
             }
             Input::Submit(share) => self.submit(now, share),
             Input::Refresh => self.refresh_wanted = true,
@@ -372,7 +391,7 @@ impl Machine for Link {
             Input::Drain => {
                 self.draining = true;
                 if !self.is_open() {
-                    self.phase = Phase::Ended;
+                    self.finish();
                 }
             }
         }
@@ -386,13 +405,11 @@ impl Machine for Link {
             self.outputs
                 .push_back(Output::Connect(self.redirect.take()));
         }
-        if self.extranonce_due.is_some_and(|due| now >= due) {
-            self.extranonce_due = None;
+        if self.extranonce_due.take_if(|due| now >= *due).is_some() {
             self.issue(now, true);
         }
         if self.refresh_due().is_some_and(|(due, _)| now >= due) {
             self.refresh_wanted = false;
-            // Without a whole second since the last there is nothing new to give; the next turn tries again.
             self.issued_at = Some(now);
             if let Some(issue) = self.workshop.refresh(now) {
                 self.publish(now, issue);

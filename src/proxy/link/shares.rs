@@ -14,7 +14,7 @@ impl Link {
         if !matches!(self.phase, Phase::Up(_)) {
             return self.keep_or_drop(share, Dropped::LinkLost);
         }
-        if let Some(why) = self.hopeless(&share) {
+        if let Some(why) = self.unwanted(&share) {
             return self.drop_share(share, why);
         }
         match self.names.name(now, &share.worker) {
@@ -28,8 +28,8 @@ impl Link {
         }
     }
 
-    /// Why this pool would not credit the share; a block is always worth the try.
-    fn hopeless(&self, share: &Submission) -> Option<Dropped> {
+    /// Why a share cannot be written now; a block always can.
+    fn unwanted(&self, share: &Submission) -> Option<Dropped> {
         let work = &share.work;
         if share.block {
             None
@@ -37,18 +37,16 @@ impl Link {
             Some(Dropped::LinkLost)
         } else if work.id < self.valid_from || work.generation < self.workshop.generation() {
             Some(Dropped::Stale)
-        } else if !self.ledger.has_room() {
-            Some(Dropped::LinkFull)
         } else {
-            None
+            (!self.ledger.has_room()).then_some(Dropped::LinkFull)
         }
     }
 
-    /// A share that has waited for its name: the pool may have moved on meanwhile.
+    /// A share that waited for its name: the pool may have moved on meanwhile.
     pub(super) fn write_held(&mut self, now: Instant, share: Box<Submission>, user: &str) {
-        match self.hopeless(&share) {
-            None => self.write_share(now, &share, user),
+        match self.unwanted(&share) {
             Some(why) => self.drop_share(share, why),
+            None => self.write_share(now, &share, user),
         }
     }
 
@@ -83,7 +81,7 @@ impl Link {
     }
 
     fn keep_or_drop(&mut self, share: Box<Submission>, why: Dropped) {
-        if share.block && self.blocks.len() < BLOCKS_KEPT {
+        if share.block && self.blocks.len() < BLOCKS_KEPT && self.phase != Phase::Ended {
             self.blocks.push_back(share);
         } else {
             self.drop_share(share, why);

@@ -1,16 +1,25 @@
 //! Makes work of a pool's jobs, and new work of old (refresh). Not a protocol: it sees decoded jobs only.
 //!
 //! Invariant: no two works of a link span the same search space. A job repeated by the pool and a refresh both get a
-//! later ntime than any work with the same content had, because miners start extranonce2 over at every notify, and a
-//! later one than any miner can have rolled to meanwhile, because some firmware advances ntime with the seconds.
+//! later ntime than any work with the same content had or a miner rolled it to, because miners start extranonce2 over
+//! at every notify, and some roll ntime by the seconds since.
 
 use crate::proxy::lease::Issue;
 use crate::stratum::v1::down::notification;
 use crate::stratum::v1::up::{Extranonce, Notify};
 use crate::work::{Difficulty, Layout, LinkId, Parts, Target, Work, WorkId};
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
+
+/// Seconds between what miners can have rolled to and the ntime of a renewed job: a notify may be held for 250 ms and
+/// be late on its way, and until it is there its miner rolls on.
+const ROLL_MARGIN_S: u32 = 2;
+
+/// Contents remembered: a pool that repeats itself repeats what it sent lately.
+const CONTENTS: usize = 64;
 
 /// What a job is made under.
 #[derive(Debug)]
@@ -29,15 +38,11 @@ pub(super) struct Workshop {
     ids: Arc<AtomicU32>,
     generation: u64,
     current: Option<Arc<Work>>,
-    /// When the pool's ntime was right.
-    received: Option<Instant>,
-    /// When the work in force was given out.
-    issued: Option<Instant>,
+    /// What the current work spans, less its ntime.
+    content: u64,
+    /// That and earlier contents: from which ntime on each was last given out, and when.
+    contents: VecDeque<(u64, u32, Instant)>,
 }
-
-/// Seconds between what miners can have rolled to and the ntime of a renewed job: a notify may be held for 250 ms and
-/// be late on its way, and until it is there its miner rolls on.
-const ROLL_MARGIN_S: u32 = 2;
 
 impl Workshop {
     pub(super) fn new(link: LinkId, ids: Arc<AtomicU32>) -> Self {
@@ -46,9 +51,14 @@ impl Workshop {
             ids,
             generation: 0,
             current: None,
-            received: None,
-            issued: None,
+            content: 0,
+            contents: VecDeque::new(),
         }
+    }
+
+    /// The newest work.
+    pub(super) fn current(&self) -> Option<&Work> {
+        self.current.as_deref()
     }
 
     /// The generation of the newest work; older ones are stale.
@@ -80,20 +90,20 @@ impl Workshop {
         prefix.extend_from_slice(&job.coinb1);
         prefix.extend_from_slice(extranonce1);
         prefix.resize(prefix.len() + usize::from(pad), 0);
-        let ntime = self.fresh_ntime(now, job, &prefix);
+        let content = content(job, &prefix);
+        let unrolled = self.unrolled(now, content).ok_or("its ntime cannot grow")?;
+        let ntime = job.ntime.max(unrolled);
         let new_block = self
             .current
             .as_ref()
             .is_none_or(|old| old.prev_hash != job.prev_hash);
-        if clean || new_block {
-            self.generation += 1;
-        }
+        let generation = self.generation + u64::from(clean || new_block);
         let work = Work::new(Parts {
             id: self.take_id(),
             link: self.link,
             epoch: terms.epoch,
             pool_job: job.job.as_str().into(),
-            generation: self.generation,
+            generation,
             prev_hash: job.prev_hash,
             version: job.version,
             version_mask: terms.version_mask,
@@ -109,49 +119,47 @@ impl Workshop {
             pool_difficulty: terms.difficulty,
         })
         .map_err(|_| "the job is out of limits")?;
-        self.received = Some(now);
-        Ok(self.publish(now, work))
+        // Only now: a job that cannot be work must not make the one in force stale, nor be what a refresh renews.
+        self.generation = generation;
+        self.remember(now, content, ntime);
+        self.content = content;
+        Ok(self.publish(work))
     }
 
-    /// The same work under a new id, its ntime advanced past what miners can have reached; `None`: there is none.
+    /// The same work under a new id and a later ntime; `None`: there is none, or its ntime cannot grow.
     pub(super) fn refresh(&mut self, now: Instant) -> Option<Arc<Issue>> {
         let current = self.current.clone()?;
-        let age = seconds_since(now, self.received?);
-        let ntime = current.pool_ntime.saturating_add(age);
-        let work = current.refreshed(self.take_id(), ntime.max(self.unrolled(now, &current)));
-        Some(self.publish(now, work))
+        let ntime = self.unrolled(now, self.content)?;
+        self.remember(now, self.content, ntime);
+        let work = current.refreshed(self.take_id(), ntime);
+        Some(self.publish(work))
     }
 
-    /// A repeated job must not be searched twice.
-    fn fresh_ntime(&self, now: Instant, job: &Notify, prefix: &[u8]) -> u32 {
-        match &self.current {
-            Some(old)
-                if old.prev_hash == job.prev_hash
-                    && *old.coinbase_prefix == *prefix
-                    && *old.coinbase_suffix == *job.coinb2
-                    && *old.branch == *job.branch
-                    && old.version == job.version =>
-            {
-                job.ntime.max(self.unrolled(now, old))
-            }
-            _ => job.ntime,
+    /// The first ntime of a content that nobody has reached who rolled it by the seconds since he had it; 0 for a
+    /// content never given out; `None` past the end of time. It runs ahead of the clock by at most that margin per work:
+    /// far from the 7,000 s that pools allow.
+    fn unrolled(&self, now: Instant, content: u64) -> Option<u32> {
+        let Some((_, from, at)) = self.contents.iter().find(|(known, ..)| *known == content) else {
+            return Some(0);
+        };
+        let rolled = u32::try_from(now.saturating_duration_since(*at).as_secs()).ok()?;
+        from.checked_add(rolled)?.checked_add(ROLL_MARGIN_S)
+    }
+
+    /// Notes from which ntime on a content was given out.
+    fn remember(&mut self, now: Instant, content: u64, ntime: u32) {
+        self.contents.retain(|(known, ..)| *known != content);
+        if self.contents.len() == CONTENTS {
+            self.contents.pop_front();
         }
-    }
-
-    /// The first ntime that no miner of this work can have rolled to by now.
-    fn unrolled(&self, now: Instant, work: &Work) -> u32 {
-        let elapsed = self.issued.map_or(0, |at| seconds_since(now, at));
-        work.ntime
-            .saturating_add(elapsed)
-            .saturating_add(ROLL_MARGIN_S)
+        self.contents.push_back((content, ntime, now));
     }
 
     fn take_id(&self) -> WorkId {
         WorkId(self.ids.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn publish(&mut self, now: Instant, work: Work) -> Arc<Issue> {
-        self.issued = Some(now);
+    fn publish(&mut self, work: Work) -> Arc<Issue> {
         let work = Arc::new(work);
         self.current = Some(work.clone());
         Arc::new(Issue {
@@ -162,6 +170,91 @@ impl Workshop {
     }
 }
 
-fn seconds_since(now: Instant, then: Instant) -> u32 {
-    u32::try_from(now.saturating_duration_since(then).as_secs()).unwrap_or(u32::MAX)
+/// Names everything that a header is made of, except what a miner rolls and ntime.
+fn content(job: &Notify, prefix: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (
+        prefix,
+        &job.coinb2,
+        &job.branch,
+        &job.prev_hash,
+        job.version,
+        job.nbits,
+    )
+        .hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NTIME: u32 = 0x6849_f2b1;
+
+    #[test]
+    fn a_refresh_begins_where_no_miner_that_rolls_ntime_has_been() {
+        let begun = Instant::now();
+        let mut workshop = workshop();
+        let first = make(&mut workshop, begun, &job(NTIME));
+        assert_eq!(first.work.ntime, NTIME);
+
+        // Rolled by whole seconds, the first work was mined at NTIME..=NTIME + 3 when it was 3.9 s old.
+        let later = begun + Duration::from_millis(3_900);
+        let second = workshop.refresh(later).unwrap();
+        assert_eq!(second.work.ntime, NTIME + 5);
+        // The second at NTIME + 5..=NTIME + 7 when it was 2.2 s old, although only 6.1 s have passed in all.
+        let third = workshop.refresh(later + Duration::from_millis(2_200));
+        assert_eq!(third.unwrap().work.ntime, NTIME + 9);
+    }
+
+    #[test]
+    fn a_job_that_the_pool_repeats_begins_there_too_and_a_new_one_at_its_own_ntime() {
+        let begun = Instant::now();
+        let mut workshop = workshop();
+        make(&mut workshop, begun, &job(NTIME));
+        let later = begun + Duration::from_secs(5);
+        assert_eq!(
+            make(&mut workshop, later, &job(NTIME + 2)).work.ntime,
+            NTIME + 7
+        );
+        let other = Notify {
+            coinb2: vec![0xfe],
+            ..job(NTIME + 2)
+        };
+        assert_eq!(make(&mut workshop, later, &other).work.ntime, NTIME + 2);
+    }
+
+    fn workshop() -> Workshop {
+        Workshop::new(LinkId(0), Arc::new(AtomicU32::new(1)))
+    }
+
+    fn make(workshop: &mut Workshop, now: Instant, job: &Notify) -> Arc<Issue> {
+        let extranonce = Extranonce {
+            extranonce1: vec![1, 2, 3, 4],
+            size: 8,
+        };
+        let terms = Terms {
+            epoch: 1,
+            layout: Layout { lane: 4, rolled: 4 },
+            extranonce: &extranonce,
+            difficulty: Difficulty::ONE,
+            version_mask: 0,
+        };
+        workshop.make(now, job, &terms, false).unwrap()
+    }
+
+    fn job(ntime: u32) -> Notify {
+        Notify {
+            job: "1".to_owned(),
+            prev_hash: [7; 32],
+            coinb1: vec![1, 0],
+            coinb2: vec![0xff],
+            branch: vec![[0xaa; 32]],
+            version: 0x2000_0000,
+            nbits: 0x1703_4219,
+            ntime,
+            clean: false,
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! Invariant: the answer to a lost pool is a new lease, never a new lane.
 
 mod io;
+mod member;
 mod pools;
 mod seats;
 mod weights;
@@ -17,8 +18,8 @@ use super::lease::{Lease, ListenerId, SessionId};
 use super::link::Status;
 use super::session::{Close, NoSeat};
 use crate::machine::Machine;
-use crate::work::hashrate::Hashrate;
 use crate::work::{Layout, LinkId};
+use member::{Member, Rate, UNKNOWN_RATE};
 use pools::{Capability, Pools};
 use seats::{Seating, Seats, Wish};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -34,32 +35,11 @@ const SHRINK_AFTER: Duration = Duration::from_secs(30);
 /// Sessions that wait for the layout; more are refused (a farm of any size fits).
 const WAITING: usize = 100_000;
 
-/// What a miner counts for that has not shown a share yet, in hashes per second: enough to be dealt round.
-const UNKNOWN_RATE: f64 = 1e9;
-
-/// A session that has a seat.
-#[derive(Debug)]
-struct Member {
-    listener: ListenerId,
-    miner: Capability,
-    lease: Lease,
-    since: Instant,
-    rate: Option<Box<Hashrate>>,
-}
-
 /// What a kind of session may be leased to.
 #[derive(Debug)]
 struct Options {
     links: Vec<LinkId>,
     version_mask: u32,
-}
-
-impl Member {
-    fn rate_at(&self, now: Instant) -> f64 {
-        self.rate
-            .as_ref()
-            .map_or(UNKNOWN_RATE, |rate| rate.rates(now)[1])
-    }
 }
 
 fn listener_id(at: usize) -> ListenerId {
@@ -219,7 +199,8 @@ impl Router {
                         version_mask: 0,
                     },
                     since: now,
-                    rate: None,
+                    fresh: 0.0,
+                    rate: Rate::default(),
                 };
                 self.members.insert(session, member);
                 let lease = self.lease(session, &self.options(now, listener, miner));
@@ -283,7 +264,7 @@ impl Router {
     /// Looks at every lease after something changed.
     fn review(&mut self, now: Instant) {
         self.tell_masks();
-        self.measure_loads(now);
+        self.measure_loads();
         let mut kinds: HashMap<(ListenerId, Capability), Options> = HashMap::new();
         let mut sessions: Vec<SessionId> = self.members.keys().copied().collect();
         sessions.sort_unstable();
@@ -302,7 +283,7 @@ impl Router {
             }
             let from = member.lease.link;
             if lease.link != from {
-                let rate = member.rate_at(now);
+                let rate = member.rate();
                 from.map(|link| self.loads.entry(link).and_modify(|sum| *sum -= rate));
                 lease
                     .link
@@ -341,11 +322,11 @@ impl Router {
         }
     }
 
-    fn measure_loads(&mut self, now: Instant) {
+    fn measure_loads(&mut self) {
         self.loads.clear();
         for member in self.members.values() {
             if let Some(link) = member.lease.link {
-                *self.loads.entry(link).or_default() += member.rate_at(now);
+                *self.loads.entry(link).or_default() += member.rate();
             }
         }
     }
@@ -372,7 +353,13 @@ impl Router {
     }
 
     fn balance(&mut self, now: Instant) {
-        self.measure_loads(now);
+        for member in self.members.values_mut() {
+            member.rate.fold(
+                std::mem::take(&mut member.fresh),
+                now.saturating_duration_since(member.since),
+            );
+        }
+        self.measure_loads();
         let mut links: Vec<(LinkId, f64)> = Vec::new();
         for link in self.outlook(now).into_iter().flatten() {
             if !links.iter().any(|(known, _)| *known == link) {
@@ -388,7 +375,7 @@ impl Router {
                 Some(Movable {
                     session: *session,
                     link: member.lease.link?,
-                    rate: member.rate.as_ref().map_or(0.0, |rate| rate.rates(now)[1]),
+                    rate: member.rate.known().unwrap_or(0.0),
                     dwelled: now >= member.since + self.config.dwell,
                 })
             })
@@ -442,16 +429,15 @@ impl Router {
         }
     }
 
-    fn work(&mut self, now: Instant, session: SessionId, for_links: &[(LinkId, u128)]) {
+    fn work(&mut self, session: SessionId, for_links: &[(LinkId, u128)]) {
         for (link, hashes) in for_links {
             self.weights.work(*link, *hashes);
         }
         if let Some(member) = self.members.get_mut(&session) {
-            let since = member.since;
-            let rate = member
-                .rate
-                .get_or_insert_with(|| Box::new(Hashrate::new(since)));
-            rate.add(now, for_links.iter().map(|(_, hashes)| hashes).sum());
+            member.fresh += for_links
+                .iter()
+                .map(|(_, hashes)| *hashes as f64)
+                .sum::<f64>();
         }
     }
 
@@ -494,7 +480,7 @@ impl Machine for Router {
                     self.review(now);
                 }
             }
-            Input::Work { session, for_links } => self.work(now, session, &for_links),
+            Input::Work { session, for_links } => self.work(session, &for_links),
             Input::Link(link, status) => self.link(now, link, status),
             attach @ Input::Attach { .. } => {
                 let wish = Wish::from_input(attach).expect("the arm says so");

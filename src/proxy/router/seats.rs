@@ -86,10 +86,6 @@ impl Seats {
         }
     }
 
-    pub(super) fn layout(&self) -> Layout {
-        self.layout
-    }
-
     /// Seats a session: its old lane if its token says so, else the next free one.
     pub(super) fn seat(&mut self, now: Instant, wish: Wish) -> Seating {
         self.collect(now);

@@ -221,7 +221,8 @@ impl Session {
     }
 
     fn grant(&mut self, granted: u32) {
-        let (Some(rolling), true) = (&mut self.rolling, self.seat.is_some()) else {
+        let may_push = self.seat.is_some() && self.closing.is_none();
+        let (Some(rolling), true) = (&mut self.rolling, may_push) else {
             return;
         };
         if granted != rolling.granted {
@@ -431,10 +432,10 @@ impl Machine for Session {
         }
         self.issue(now);
         if self.ready() && now >= self.last_sent + SILENCE {
-            // Without any work yet (no pool is there) a difficulty is as harmless as any line.
-            let difficulty = self.advertised.unwrap_or(self.vardiff.current());
+            // Without work yet there is no job that this could miscount.
+            let difficulty = *self.advertised.get_or_insert(self.vardiff.current());
             notification::set_difficulty(self.replies.tail(), difficulty);
-            // Also where it must wait behind a verdict: it is on its way, and asking again would ask for ever.
+            // Also when an answer that waits holds it back: or this timer would never go away.
             self.last_sent = now;
         }
         self.turn_over(now);

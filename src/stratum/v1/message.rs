@@ -114,9 +114,8 @@ pub(super) fn push_i32(out: &mut Vec<u8>, value: i32) {
 /// Appends the shortest decimal that reads back equal; never an exponent (some firmware stops reading there), and no
 /// `.0` behind an integer.
 pub(super) fn push_f64(out: &mut Vec<u8>, value: f64) {
-    use std::io::Write;
     // `Display` of f64 is exactly that form.
-    write!(out, "{value}").expect("a Vec takes every write");
+    out.extend_from_slice(value.to_string().as_bytes());
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ impl Board {
                     connections: totals.connections,
                     received: judged.received.into(),
                     accepted: judged.accepted.into(),
-                    rejected: sum(&judged.rejected),
+                    rejected: sum(&*judged.rejected),
                     reasons: reject_reasons(judged),
                     forwarded: judged.forwarded.into(),
                     dropped: drop_reasons(&judged.dropped),
@@ -180,7 +180,7 @@ impl Board {
             .map(|entry| view::Worker {
                 name: entry.key().to_string(),
                 accepted: entry.judged.accepted.into(),
-                rejected: sum(&entry.judged.rejected),
+                rejected: sum(&*entry.judged.rejected),
                 pool_accepted: entry.pool_accepted.into(),
                 pool_rejected: entry.pool_rejected.into(),
                 hashrate: entry.rate.rates(now).into(),

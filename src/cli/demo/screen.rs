@@ -1,0 +1,278 @@
+//! What a person sees while the demo runs: a table redrawn in place on a terminal, a line now and then elsewhere.
+//!
+//! Decides nothing. Invariant: a frame is at most 23 lines of 79 columns, so that it fits the smallest usual terminal.
+
+use super::{
+    site::{Look, Site},
+    story::{Event, Story},
+};
+use crate::{cli::units, sim::stats::MinerStats, telemetry};
+use std::{
+    collections::VecDeque,
+    io::{IsTerminal, Write},
+    time::Duration,
+};
+use telemetry::units::{count, percent};
+
+/// Between two frames on a terminal.
+const FRAME_EVERY: Duration = Duration::from_millis(500);
+/// Between two lines elsewhere.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Before the first: by then there are shares to tell of.
+const FIRST_LINE: Duration = Duration::from_secs(2);
+/// Events that a frame shows.
+const EVENTS: usize = 6;
+/// Over which hashrates are measured: some hundred shares.
+const WINDOW: Duration = Duration::from_secs(15);
+
+/// Where the demo is shown.
+#[derive(Debug)]
+pub(super) struct Screen {
+    manner: Manner,
+    intro: [String; 2],
+    look_at: [String; 2],
+    events: VecDeque<(Duration, String)>,
+    samples: VecDeque<(Duration, u128, u128)>,
+    drawn: Option<Duration>,
+    height: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Manner {
+    Frames,
+    Lines,
+    Silent,
+}
+
+impl Screen {
+    /// Says what is simulated, what is real, and where to look.
+    pub(super) fn new(site: &Site, silent: bool) -> Self {
+        let manner = match (silent, std::io::stderr().is_terminal()) {
+            (true, _) => Manner::Silent,
+            (_, true) => Manner::Frames,
+            (_, false) => Manner::Lines,
+        };
+        let api = site
+            .api()
+            .map_or_else(|| "-".to_owned(), |api| format!("http://{api}"));
+        let screen = Self {
+            manner,
+            intro: [
+                "  real       the proxy, its sockets, every hash and every verdict".to_owned(),
+                "  simulated  miners of 6 firmware families, 2 pools; lab difficulty".to_owned(),
+            ],
+            look_at: [
+                format!("  look       {api}/api/v1/summary and /metrics"),
+                format!("             sluice miners --api {api}"),
+            ],
+            events: VecDeque::new(),
+            samples: VecDeque::new(),
+            drawn: None,
+            height: 0,
+        };
+        if manner == Manner::Lines {
+            write(&format!(
+                "Sluice demo: simulated miners -> the proxy on {} -> pool A, pool B if A is down\n{}\n{}\n",
+                site.listener(),
+                screen.intro.join("\n"),
+                screen.look_at.join("\n")
+            ));
+        }
+        screen
+    }
+
+    /// Something has happened.
+    pub(super) fn event(&mut self, elapsed: Duration, event: &Event) {
+        if self.manner == Manner::Lines {
+            write(&format!("{} * {event}\n", at(elapsed)));
+        }
+        self.events.push_back((elapsed, event.to_string()));
+        if self.events.len() > EVENTS {
+            self.events.pop_front();
+        }
+    }
+
+    /// A word outside the table.
+    pub(super) fn say(&self, text: &str) {
+        if self.manner != Manner::Silent {
+            write(&format!("{text}\n"));
+        }
+    }
+
+    /// Shows the site, if it is time to.
+    pub(super) fn tick(&mut self, look: &Look, story: &Story) {
+        let (first, every) = match self.manner {
+            Manner::Frames => (Duration::ZERO, FRAME_EVERY),
+            Manner::Lines => (FIRST_LINE, LINE_EVERY),
+            Manner::Silent => return,
+        };
+        let due = self.drawn.map_or(first, |drawn| drawn + every);
+        if look.elapsed >= due {
+            self.draw(look, story);
+        }
+    }
+
+    /// Shows the site.
+    pub(super) fn draw(&mut self, look: &Look, story: &Story) {
+        self.drawn = Some(look.elapsed);
+        let rates = self.rates(look);
+        match self.manner {
+            Manner::Frames => {
+                let lines = self.frame(look, story, rates);
+                write(&redraw(&lines, self.height));
+                self.height = lines.len();
+            }
+            Manner::Lines => write(&line(look, rates)),
+            Manner::Silent => {}
+        }
+    }
+
+    /// Hashes per second by the shares that the proxy accepted, and by those that the pools did.
+    fn rates(&mut self, look: &Look) -> (f64, f64) {
+        let up = look.counted.iter().map(|pool| pool.accepted_hashes).sum();
+        let newest = (look.elapsed, look.fleet.accepted_hashes, up);
+        self.samples.push_back(newest);
+        while self.samples.len() > 2 && self.samples[0].0 + WINDOW < look.elapsed {
+            self.samples.pop_front();
+        }
+        let oldest = self.samples[0];
+        let seconds = (newest.0 - oldest.0).as_secs_f64().max(0.1);
+        let rate = |newest: u128, oldest: u128| newest.saturating_sub(oldest) as f64 / seconds;
+        (rate(newest.1, oldest.1), rate(newest.2, oldest.2))
+    }
+
+    fn frame(&self, look: &Look, story: &Story, (down, up): (f64, f64)) -> Vec<String> {
+        let fleet = &look.fleet;
+        let mut lines = vec![
+            format!(
+                "Sluice demo   miners -> the proxy -> pool A, or B if A is down   {}",
+                at(look.elapsed)
+            ),
+            String::new(),
+        ];
+        lines.extend(self.intro.clone());
+        lines.push(String::new());
+        lines.push(format!(
+            "  miners     {} of {} mining, {} reconnects, {} rules broken",
+            fleet.mining,
+            story.miners(),
+            reconnects(fleet, story),
+            fleet.violations_total()
+        ));
+        lines.push(format!(
+            "  shares     {} sent, {} accepted, {} refused{}",
+            count(fleet.submitted),
+            count(fleet.accepted),
+            count(fleet.rejected_total()),
+            stale(fleet)
+        ));
+        lines.push(format!(
+            "  hashrate   {} by shares here, {} by shares at the pools",
+            units::show_hashrate(down),
+            units::show_hashrate(up)
+        ));
+        lines.push(format!(
+            "  replies    99 % within {}      blocks found {}",
+            p99(fleet),
+            look.proxy.blocks
+        ));
+        lines.push(String::new());
+        lines.push(
+            "  POOL  STATE    MINERS  DIFFICULTY  SENT UP  ACCEPTED  REFUSED  UNKNOWN".to_owned(),
+        );
+        lines.extend(look.pools.iter().map(pool_row));
+        lines.push(String::new());
+        let told = |(elapsed, text): &(Duration, String)| format!("{} {text}", at(*elapsed));
+        lines.extend(self.events.iter().map(told));
+        lines.push(String::new());
+        lines.extend(self.look_at.clone());
+        lines
+    }
+}
+
+fn pool_row(pool: &telemetry::view::Pool) -> String {
+    let hashes = |difficulty: f64| (difficulty * telemetry::view::HASHES_PER_DIFFICULTY) as u128;
+    format!(
+        "  {:4}  {:7}  {:>6}  {:>10}  {:>7}  {:>8}  {:>7}  {:>7}",
+        pool.name,
+        match (pool.up, pool.leases) {
+            (false, _) => "DOWN",
+            (true, 0) => "standby",
+            (true, _) => "mining",
+        },
+        pool.leases,
+        pool.difficulty
+            .map_or_else(|| "-".to_owned(), |d| units::show_hashes(hashes(d))),
+        count(pool.submitted.shares),
+        count(pool.accepted.shares),
+        count(pool.rejected.shares),
+        count(pool.unknown.shares),
+    )
+}
+
+fn line(look: &Look, (down, up): (f64, f64)) -> String {
+    let fleet = &look.fleet;
+    let leases = look
+        .pools
+        .iter()
+        .map(|pool| format!("{} {}", pool.name, pool.leases));
+    format!(
+        "{}   {} mining ({}), {} shares accepted, {} refused, {} down, {} up, 99 % of replies within {}\n",
+        at(look.elapsed),
+        fleet.mining,
+        leases.collect::<Vec<_>>().join(", "),
+        count(fleet.accepted),
+        count(fleet.rejected_total()),
+        units::show_hashrate(down),
+        units::show_hashrate(up),
+        p99(fleet),
+    )
+}
+
+fn reconnects(fleet: &MinerStats, story: &Story) -> u64 {
+    fleet.connects.saturating_sub(story.miners())
+}
+
+fn stale(fleet: &MinerStats) -> String {
+    let sent = fleet.accepted + fleet.rejected_total();
+    match (fleet.rejected_total(), fleet.stale()) {
+        (0, _) => String::new(),
+        (all, stale) => format!(" ({}, {stale} of them stale)", percent(all, sent)),
+    }
+}
+
+fn p99(fleet: &MinerStats) -> String {
+    let edge = fleet.latency.quantile(0.99);
+    edge.map_or_else(|| "-".to_owned(), units::show_duration)
+}
+
+fn at(elapsed: Duration) -> String {
+    format!("{:7.1} s ", elapsed.as_secs_f64())
+}
+
+/// Over the last frame: up by its height, each line cleared behind its text, what is left of it cleared.
+fn redraw(lines: &[String], height: usize) -> String {
+    let up = match height {
+        0 => String::new(),
+        n => format!("\x1b[{n}A\r"),
+    };
+    let text: String = lines.iter().map(|l| format!("{l}\x1b[K\n")).collect();
+    format!("{up}{text}\x1b[J")
+}
+
+/// A closed error stream is nobody's loss.
+fn write(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redraw;
+
+    #[test]
+    fn a_frame_is_drawn_over_the_last_one_and_the_first_where_the_cursor_is() {
+        let lines = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(redraw(&lines, 0), "a\x1b[K\nb\x1b[K\n\x1b[J");
+        assert!(redraw(&lines, 3).starts_with("\x1b[3A\ra"));
+    }
+}

@@ -1,0 +1,91 @@
+//! What a link gives out when nothing new has come.
+//!
+//! Not the dialects of pools (`stratum::v1::up`, end to end in tests/e2e). Invariant: no socket, no waiting.
+
+use super::{Config, Identity, Input, Link, Output};
+use crate::machine::Machine;
+use crate::work::{Layout, LinkId, Work};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+const LAYOUT: Layout = Layout { lane: 4, rolled: 4 };
+const SUBSCRIBED: &[u8] = br#"{"id":1,"result":[[],"aabbccdd",8],"error":null}"#;
+const LOGGED_IN: &[u8] = br#"{"id":2,"result":true,"error":null}"#;
+const NTIME: u32 = 0x6553_f100;
+
+fn notify(clean: bool) -> String {
+    let prev = "00".repeat(32);
+    format!(
+        r#"{{"id":null,"method":"mining.notify","params":["1","{prev}","0100","ff00",[],"20000000","1703421a","{NTIME:08x}",{clean}]}}"#
+    )
+}
+
+/// A link that has just been given its first work.
+fn up(now: Instant) -> (Link, Arc<Work>) {
+    let config = Config {
+        id: LinkId(0),
+        name: "pool".into(),
+        host: "pool".into(),
+        tls: false,
+        user: "u".into(),
+        password: "x".into(),
+        identity: Identity::Account,
+        version_mask: 0,
+        reconnect_hosts: Vec::new(),
+        shares_per_second: 1.0,
+        refresh: Duration::from_secs(25),
+        seed: 1,
+    };
+    let mut link = Link::new(now, config, Arc::new(AtomicU32::new(1)));
+    link.handle_input(now, Input::Connected);
+    link.handle_input(now, Input::Layout(LAYOUT));
+    // Ids are given in the order of asking: subscribe, authorize.
+    for line in [SUBSCRIBED, LOGGED_IN, notify(true).as_bytes()] {
+        link.handle_input(now, Input::Line(line));
+    }
+    let mut issued = issues(&mut link);
+    assert_eq!(issued.len(), 1, "logged in, with work");
+    (link, issued.remove(0))
+}
+
+fn issues(link: &mut Link) -> Vec<Arc<Work>> {
+    let outputs = std::iter::from_fn(|| link.poll_output());
+    outputs
+        .filter_map(|output| match output {
+            Output::Issue(issue) => Some(issue.work.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn the_same_layout_again_costs_no_job_and_another_costs_one() {
+    let now = Instant::now();
+    let (mut link, _) = up(now);
+    link.handle_input(now, Input::Layout(LAYOUT));
+    assert_eq!(issues(&mut link).len(), 0);
+    let narrow = Layout { lane: 2, rolled: 4 };
+    link.handle_input(now, Input::Layout(narrow));
+    assert_eq!(issues(&mut link).len(), 1);
+}
+
+#[test]
+fn a_repeated_job_starts_where_no_miner_can_have_rolled_to_and_is_renewed_in_time() {
+    let start = Instant::now();
+    let (mut link, first) = up(start);
+    assert_eq!(first.ntime, NTIME);
+    let later = start + Duration::from_secs(20);
+    link.handle_input(later, Input::Line(notify(true).as_bytes()));
+    let repeated = issues(&mut link);
+    assert_eq!(repeated[0].ntime, NTIME + 21);
+    assert_eq!(repeated[0].pool_ntime, NTIME);
+    link.handle_timeout(later + Duration::from_secs(25));
+    let renewed = issues(&mut link);
+    assert_eq!(
+        renewed.len(),
+        1,
+        "not held back by the ntime given in advance"
+    );
+    assert!(renewed[0].ntime > repeated[0].ntime);
+}

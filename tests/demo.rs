@@ -1,0 +1,64 @@
+//! `sluice demo` as a newcomer runs it: the process, its exit code, its accounts.
+//!
+//! Not a test of the proxy's parts. It takes fifteen seconds of real time, because that is what the demo is.
+
+use std::process::{Command, Output};
+
+#[test]
+fn the_demo_fails_over_loses_nothing_and_says_so() {
+    let output = demo(&["--for", "15s"]);
+    let summary = String::from_utf8(output.stdout).unwrap();
+    let story = String::from_utf8(output.stderr).unwrap();
+    let told = format!("{story}\n{summary}");
+    assert_eq!(output.status.code(), Some(0), "{told}");
+
+    // shares     980 sent by miners = 980 judged = 978 accepted + 2 refused (stale 2)
+    let [sent, judged, accepted, refused, ..] = numbers(&summary, "shares ")[..] else {
+        panic!("no accounts of shares: {told}");
+    };
+    assert!(accepted > 0, "{told}");
+    assert_eq!(sent, judged, "{told}");
+    assert_eq!(judged, accepted + refused, "{told}");
+
+    // forwarded  86 met a pool's difficulty; pools counted 84; 2 lost with pool A when it died
+    let [forwarded, counted, lost, ..] = numbers(&summary, "forwarded ")[..] else {
+        panic!("no accounts of forwarded shares: {told}");
+    };
+    assert!(counted > 0, "{told}");
+    assert_eq!(forwarded, counted + lost, "{told}");
+
+    for words in [
+        "pool A dies now",
+        "all 200 miners on pool B",
+        "no reconnect",
+    ] {
+        assert!(story.contains(words), "{words}: {told}");
+    }
+}
+
+#[test]
+fn a_span_without_a_unit_or_too_short_is_refused_with_the_right_form() {
+    for (span, words) in [("15", "such as 15s"), ("4.9s", "at least 5s")] {
+        let output = demo(&["--for", span]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+fn demo(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .arg("demo")
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// The whole numbers of the line that begins so.
+fn numbers(summary: &str, begins: &str) -> Vec<u64> {
+    let line = summary.lines().find(|line| line.starts_with(begins));
+    let words = line.unwrap_or_default().split_whitespace();
+    words
+        .filter_map(|word| word.trim_end_matches(';').parse().ok())
+        .collect()
+}
