@@ -214,10 +214,11 @@ impl World {
     pub fn note_seat(&mut self, session: SessionId, seat: &Seat) {
         let now = self.clock.now();
         let (lane, token) = (seat.lane.0, seat.token);
-        if let Some((until, before)) = self.watch.lanes.resting.remove(&lane) {
-            if now < until && before != token {
-                self.fail(format!("lane {lane:x} was given out while it rests"));
-            }
+        if let Some((until, before)) = self.watch.lanes.resting.remove(&lane)
+            && now < until
+            && before != token
+        {
+            self.fail(format!("lane {lane:x} was given out while it rests"));
         }
         let before = self
             .watch

@@ -6,7 +6,7 @@ use crate::clock::{Ev, Ns, S};
 use crate::pipe::Item;
 use crate::plan::Plan;
 use crate::sessions::Mailbox;
-use crate::tap::UpTap;
+use crate::uptap::UpTap;
 use crate::world::{World, link_config, router_config};
 use sluice::machine::Machine;
 use sluice::proxy::lease::{Issue, Lease, SessionId, Submission};
@@ -239,7 +239,7 @@ impl World {
                 Output::Status(status) => {
                     self.status_changed(at, &status);
                     self.links[at].status = Some(status.clone());
-                    self.to_router(router::Input::Link(LinkId(at as u16), status));
+                    self.tell_router(router::Input::Link(LinkId(at as u16), status));
                 }
                 Output::Settle(end) => self.books.settled(at, &end),
                 Output::Event(_) => {}
@@ -278,7 +278,7 @@ impl World {
         self.clock.plan(arrival, Ev::ToPool(up));
     }
 
-    pub fn to_router(&mut self, input: router::Input) {
+    pub fn tell_router(&mut self, input: router::Input) {
         self.router.inbox.push_back(input);
         self.wake_router();
     }
@@ -305,11 +305,11 @@ impl World {
             self.router.machine.handle_input(now, input);
             self.carry_out_router();
         }
-        if let Some((due, _)) = self.router.machine.poll_timeout() {
-            if due <= now {
-                self.router.machine.handle_timeout(now);
-                self.carry_out_router();
-            }
+        if let Some((due, _)) = self.router.machine.poll_timeout()
+            && due <= now
+        {
+            self.router.machine.handle_timeout(now);
+            self.carry_out_router();
         }
         if let Some((due, _)) = self.router.machine.poll_timeout() {
             let due = self.clock.ns(due);
@@ -331,7 +331,7 @@ impl World {
                     }
                 }
                 router::Output::Lease(session, lease) => {
-                    self.order(session, |conn| conn.orders = Some(lease))
+                    self.order(session, |conn| conn.orders = Some(lease));
                 }
                 router::Output::Close(session, why) => {
                     self.order(session, |conn| conn.order_close = Some(why));

@@ -17,6 +17,7 @@ mod plan;
 mod scenarios;
 mod sessions;
 mod tap;
+mod uptap;
 mod world;
 
 use plan::Plan;

@@ -439,7 +439,7 @@ impl World {
             }
             Fault::Block(at) => self.pools[at].core.new_block(instant),
             Fault::Difficulty(at, difficulty) => {
-                self.pools[at].core.set_difficulty(instant, difficulty)
+                self.pools[at].core.set_difficulty(instant, difficulty);
             }
         }
         for at in 0..self.pools.len() {

@@ -320,7 +320,8 @@ impl World {
                     conn.machine().handle_input(now, Input::Judged(proof));
                 }
                 Output::Submit(share) => {
-                    if !self.submit(id, conn, share) {
+                    let taken = self.submit(id, conn, share);
+                    if !taken {
                         return false;
                     }
                 }
@@ -329,7 +330,7 @@ impl World {
                     token[..8].copy_from_slice(&self.rng.next_u64().to_le_bytes());
                     token[8..].copy_from_slice(&self.rng.next_u64().to_le_bytes());
                     conn.seat = Mailbox::Waiting;
-                    self.to_router(router::Input::Attach {
+                    self.tell_router(router::Input::Attach {
                         session: SessionId(id as u64),
                         listener: ListenerId(0),
                         attach,
@@ -359,7 +360,7 @@ impl World {
             Output::Event(Event::Capability {
                 version_mask,
                 min_bits,
-            }) => self.to_router(router::Input::Capability {
+            }) => self.tell_router(router::Input::Capability {
                 session: SessionId(id as u64),
                 version_mask,
                 min_bits,
@@ -437,7 +438,8 @@ impl World {
         while let Some(output) = conn.machine().poll_output() {
             match output {
                 Output::Submit(share) => {
-                    if !self.submit(id, conn, share) {
+                    let taken = self.submit(id, conn, share);
+                    if !taken {
                         return false;
                     }
                 }
@@ -463,7 +465,7 @@ impl World {
             memory = Some((seat.lane, seat.memory, worked));
         }
         if asked {
-            self.to_router(router::Input::Detach {
+            self.tell_router(router::Input::Detach {
                 session: SessionId(id as u64),
                 memory,
                 vanished: conn.vanished,

@@ -116,10 +116,10 @@ impl Books {
     }
 
     /// A rule is broken.
-    pub fn fail(&mut self, now: Ns, what: String) {
+    pub fn fail(&mut self, now: Ns, mut what: String) {
         if self.failures.len() < 20 {
-            self.failures
-                .push(format!("{:.6} s: {what}", now as f64 / 1e9));
+            what.insert_str(0, &format!("{:.6} s: ", now as f64 / 1e9));
+            self.failures.push(what);
         }
     }
 
@@ -141,6 +141,12 @@ impl Books {
             SettleResult::Unknown => ends.unknown += 1,
             SettleResult::Dropped(_) => ends.dropped += 1,
         }
+    }
+
+    /// A link has written a submit.
+    pub fn written(&mut self, now: Ns, link: usize, conn: usize, id: u64) {
+        self.written_at.insert((link, id), now);
+        self.written_ids.entry(conn).or_default().push(id);
     }
 
     pub fn router_event(&mut self, event: &sluice::proxy::router::Event) {
@@ -223,10 +229,10 @@ impl Books {
                         .and_then(|id| view.submits.remove(&id));
                     let clean = view.clean_arrives;
                     let good = message["result"] == true;
-                    if let Some(sent) = sent.filter(|_| !good) {
-                        if message["error"][0] != 21 || sent > clean + crate::world::TURN {
-                            self.fail(now, format!("pool {link} refused: {message} (sent {sent}, clean work arrived {clean})"));
-                        }
+                    if let Some(sent) = sent.filter(|_| !good)
+                        && (message["error"][0] != 21 || sent > clean + crate::world::TURN)
+                    {
+                        self.fail(now, format!("pool {link} refused: {message} (sent {sent}, clean work arrived {clean})"));
                     }
                 }
             }
@@ -346,7 +352,7 @@ impl DownTap {
             let message: Value = serde_json::from_slice(&line).unwrap_or_default();
             match message["method"].as_str() {
                 Some("mining.notify") => {
-                    books.fail(now, format!("a notify nobody published: {message}"))
+                    books.fail(now, format!("a notify nobody published: {message}"));
                 }
                 Some("mining.set_difficulty") => {
                     // Not serde_json's number, which may be one unit in the last place off.
@@ -412,7 +418,8 @@ impl DownTap {
                 format!("miner {miner}: an answer to nothing {message}"),
             );
         };
-        if message["id"].to_string() != id {
+        let answered = message["id"].to_string();
+        if answered != id {
             return books.fail(
                 now,
                 format!("miner {miner}: {message} does not answer {id}"),
@@ -505,110 +512,8 @@ impl DownTap {
     }
 }
 
-/// Between a link and its pool: which hashes are submitted.
-#[derive(Debug, Default)]
-pub struct UpTap {
-    down: Cutter,
-    up: Cutter,
-    en1: Vec<u8>,
-    jobs: HashMap<String, (Job, Vec<u8>)>,
-    conn: usize,
-    /// Shares on this connection without an answer, and when they left.
-    pub unanswered: BTreeMap<u64, Ns>,
-}
-
-impl UpTap {
-    pub fn connected(&mut self, conn: usize) {
-        *self = Self {
-            conn,
-            ..Self::default()
-        };
-    }
-
-    /// Bytes that the link is given.
-    pub fn received(&mut self, books: &mut Books, now: Ns, link: usize, bytes: &[u8]) {
-        let mut lines = Vec::new();
-        self.down.push(bytes, |line| lines.push(line.to_vec()));
-        for line in lines {
-            books.note(now, || {
-                let text = String::from_utf8_lossy(&line);
-                format!(
-                    "pool {link} > {}",
-                    text.chars().take(110).collect::<String>()
-                )
-            });
-            let message: Value = serde_json::from_slice(&line).unwrap_or_default();
-            match message["method"].as_str() {
-                Some("mining.notify") => {
-                    if let Some(job) = Job::from_params(&message["params"]) {
-                        self.jobs.insert(job.id.clone(), (job, self.en1.clone()));
-                    }
-                }
-                Some("mining.set_extranonce") => {
-                    self.en1 = message["params"][0]
-                        .as_str()
-                        .and_then(wire::unhex)
-                        .unwrap_or_default();
-                }
-                Some(_) => {}
-                None => {
-                    if let Some(en1) = message["result"][1].as_str().and_then(wire::unhex) {
-                        self.en1 = en1;
-                    }
-                    if let Some(id) = message["id"].as_u64() {
-                        self.unanswered.remove(&id);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Bytes that the link sends.
-    pub fn sent(&mut self, books: &mut Books, now: Ns, link: usize, bytes: &[u8]) {
-        let mut lines = Vec::new();
-        self.up.push(bytes, |line| lines.push(line.to_vec()));
-        for line in lines {
-            books.note(now, || {
-                format!("pool {link} < {}", String::from_utf8_lossy(&line))
-            });
-            let message: Value = serde_json::from_slice(&line).unwrap_or_default();
-            if message["method"] != "mining.submit" {
-                continue;
-            }
-            books.written_count[link] += 1;
-            if let Some(id) = message["id"].as_u64() {
-                self.unanswered.insert(id, now);
-                books.written_at.insert((link, id), now);
-                books.written_ids.entry(self.conn).or_default().push(id);
-            }
-            if books.watched {
-                self.submit(books, now, link, &message);
-            }
-        }
-    }
-
-    fn submit(&self, books: &mut Books, now: Ns, link: usize, message: &Value) {
-        let text = |at: usize| message["params"][at].as_str().unwrap_or_default();
-        let number = |at: usize| wire::hex_u32(text(at)).unwrap_or(0);
-        let Some((job, en1)) = self.jobs.get(text(1)) else {
-            return books.fail(
-                now,
-                format!("pool {link} is given a job it never made: {message}"),
-            );
-        };
-        let en2 = wire::unhex(text(2)).unwrap_or_default();
-        let hash = hash(job, en1, &en2, number(3), number(4), number(5));
-        if !books.written[link].insert(hash) {
-            books.fail(
-                now,
-                format!("pool {link} is given a share twice: {message}"),
-            );
-        }
-    }
-}
-
 /// The lab's versions have no bit that is rolled, so adding them is the whole of BIP 310.
-fn hash(job: &Job, en1: &[u8], en2: &[u8], ntime: u32, nonce: u32, bits: u32) -> [u8; 32] {
+pub fn hash(job: &Job, en1: &[u8], en2: &[u8], ntime: u32, nonce: u32, bits: u32) -> [u8; 32] {
     let root = job.merkle_root(en1, en2);
     wire::sha256d(&job.header(root, job.version | bits, ntime, nonce))
 }

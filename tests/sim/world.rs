@@ -162,10 +162,10 @@ impl World {
 
     pub fn wake_session(&mut self, conn: usize) {
         let at = self.soon();
-        if let Some(Some(awake)) = self.conns.get_mut(conn).map(|c| c.as_mut()) {
-            if !std::mem::replace(&mut awake.awake, true) {
-                self.clock.plan(at, Ev::Session(conn));
-            }
+        if let Some(Some(awake)) = self.conns.get_mut(conn).map(|c| c.as_mut())
+            && !std::mem::replace(&mut awake.awake, true)
+        {
+            self.clock.plan(at, Ev::Session(conn));
         }
     }
 
