@@ -51,7 +51,7 @@ fn demo(args: &[&str]) -> Output {
         .arg("demo")
         .args(args)
         .output()
-        .unwrap()
+        .expect("the program of this very build can be started")
 }
 
 /// The whole numbers of the line that begins so.

@@ -138,10 +138,8 @@ impl<'a> World<'a> {
                 }
                 self.input(Input::Drain);
             }
-            22 if self.socket == Socket::Open => {
-                if self.program.byte() < 16 {
-                    self.input(Input::Overlong);
-                }
+            22 if self.socket == Socket::Open && self.program.byte() < 16 => {
+                self.input(Input::Overlong);
             }
             _ => {}
         }

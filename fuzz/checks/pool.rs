@@ -130,7 +130,7 @@ impl Pool {
             .values()
             .filter(|asked| matches!(asked, Asked::Share(_)));
         // Counting is slow, so not every time.
-        assert!(self.asked.len() % 64 != 0 || shares.count() <= OUTSTANDING);
+        assert!(!self.asked.len().is_multiple_of(64) || shares.count() <= OUTSTANDING);
     }
 
     /// The first authorize of a connection is the login.

@@ -123,7 +123,7 @@ impl Task {
                 }
                 Output::Lease(session, lease) => self.order(session, |orders| orders.lease = lease),
                 Output::Close(session, why) => {
-                    self.order(session, |orders| orders.close = Some(why))
+                    self.order(session, |orders| orders.close = Some(why));
                 }
                 Output::Layout(layout) => {
                     for link in &self.start.links {

@@ -59,6 +59,7 @@ pub struct Start<S> {
 }
 
 /// One thing that happened.
+#[derive(Clone, Copy)]
 enum Next {
     Read(usize),
     Wrote,

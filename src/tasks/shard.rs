@@ -24,6 +24,10 @@ pub struct Shard {
 
 #[derive(Debug, Default)]
 struct Books {
+    #[expect(
+        clippy::vec_box,
+        reason = "they come boxed from the sessions: under the lock only a pointer is copied"
+    )]
     observations: Vec<Box<Observation>>,
     broadcast: Option<Duration>,
     verdicts: u32,

@@ -423,7 +423,8 @@ mod tests {
 
     #[test]
     fn each_kind_of_loss_is_named() {
-        let break_one: [(&str, fn(&mut Outcome)); 9] = [
+        type Breaking = fn(&mut Outcome);
+        let break_one: [(&str, Breaking); 9] = [
             ("miners count", |o| o.sent += 1),
             ("no share", |o| o.accepted = 0),
             ("forwarded", |o| o.forwarded += 1),

@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What stands for `{worker}` in the login itself.
 const OWN_WORKER: &str = "sluice";
 
+/// Shares as they came, boxed by the session: what moves between queues is a pointer.
+type Shares = Vec<Box<Submission>>;
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Standing {
     Asked(Instant),
@@ -97,11 +100,7 @@ impl Names {
     }
 
     /// The pool's answer; gives back the shares that waited and the name they go under.
-    pub(super) fn answered(
-        &mut self,
-        user: &Arc<str>,
-        granted: bool,
-    ) -> (Arc<str>, Vec<Box<Submission>>) {
+    pub(super) fn answered(&mut self, user: &Arc<str>, granted: bool) -> (Arc<str>, Shares) {
         let standing = if granted {
             Standing::Granted
         } else {
@@ -126,7 +125,7 @@ impl Names {
     }
 
     /// Shares whose name was not answered in time; they go under the login name, and so do the next.
-    pub(super) fn overdue(&mut self, now: Instant) -> Vec<Box<Submission>> {
+    pub(super) fn overdue(&mut self, now: Instant) -> Shares {
         if self.next_due().is_none_or(|due| now < due) {
             return Vec::new();
         }
@@ -159,7 +158,7 @@ impl Names {
     }
 
     /// The connection is gone: the shares that waited.
-    pub(super) fn take_held(&mut self) -> Vec<Box<Submission>> {
+    pub(super) fn take_held(&mut self) -> Shares {
         std::mem::take(&mut self.held)
             .into_iter()
             .map(|(_, share)| share)

@@ -28,7 +28,7 @@ impl Link {
             Message::SetDifficulty(None) => self.bad_notify(now, "a difficulty out of range"),
             Message::SetExtranonce(Some(extranonce)) => self.set_extranonce(now, extranonce),
             Message::SetExtranonce(None) => {
-                self.bad_notify(now, "an unusable mining.set_extranonce")
+                self.bad_notify(now, "an unusable mining.set_extranonce");
             }
             Message::SetVersionMask(Some(mask)) => {
                 self.version_mask = Some(mask & self.config.version_mask);
@@ -38,7 +38,7 @@ impl Link {
             Message::SetVersionMask(None) => {}
             Message::Reconnect { host, port, wait_s } => self.reconnect(now, host, port, wait_s),
             Message::ShowMessage(text) => {
-                self.outputs.push_back(Output::Event(Event::Message(text)))
+                self.outputs.push_back(Output::Event(Event::Message(text)));
             }
             Message::GetVersion { id } => request::version(&mut self.out, id, AGENT),
             Message::Ping { id: Some(id) } => request::pong(&mut self.out, id),
@@ -65,7 +65,7 @@ impl Link {
                 ),
             },
             (Asked::Subscribe, Outcome::Refused(_)) => {
-                self.down(now, "it refused mining.subscribe")
+                self.down(now, "it refused mining.subscribe");
             }
             (Asked::Login, Outcome::Ok(_)) => self.logged_in(now),
             (Asked::Login, Outcome::Refused(refusal)) => {

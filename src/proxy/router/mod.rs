@@ -284,10 +284,12 @@ impl Router {
             let from = member.lease.link;
             if lease.link != from {
                 let rate = member.rate();
-                from.map(|link| self.loads.entry(link).and_modify(|sum| *sum -= rate));
-                lease
-                    .link
-                    .map(|link| *self.loads.entry(link).or_default() += rate);
+                if let Some(sum) = from.and_then(|link| self.loads.get_mut(&link)) {
+                    *sum -= rate;
+                }
+                if let Some(link) = lease.link {
+                    *self.loads.entry(link).or_default() += rate;
+                }
                 member.since = now;
                 match moved
                     .iter_mut()

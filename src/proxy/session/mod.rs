@@ -348,12 +348,13 @@ impl Session {
     }
 
     fn observe(&mut self, now: Instant, force: bool) {
-        if self.observation.is_some() && (force || now >= self.observed_at + OBSERVE) {
-            if let Some(mut observation) = self.observation.take() {
-                observation.difficulty = self.advertised.unwrap_or(self.vardiff.current());
-                self.observed_at = now;
-                self.outputs.push_back(Output::Observe(observation));
-            }
+        if self.observation.is_some()
+            && (force || now >= self.observed_at + OBSERVE)
+            && let Some(mut observation) = self.observation.take()
+        {
+            observation.difficulty = self.advertised.unwrap_or(self.vardiff.current());
+            self.observed_at = now;
+            self.outputs.push_back(Output::Observe(observation));
         }
     }
 
@@ -425,10 +426,10 @@ impl Machine for Session {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if let Some((at, _, why)) = self.deadline() {
-            if now >= at {
-                self.close(why);
-            }
+        if let Some((at, _, why)) = self.deadline()
+            && now >= at
+        {
+            self.close(why);
         }
         self.issue(now);
         if self.ready() && now >= self.last_sent + SILENCE {

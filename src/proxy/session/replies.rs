@@ -123,8 +123,8 @@ impl Replies {
     }
 
     /// Puts the answer (empty: there is none to give) into its place.
-    pub(super) fn fill(&mut self, place: Place, answer: Vec<u8>) {
-        self.ring[place.0] = Slot::Bytes(answer);
+    pub(super) fn fill(&mut self, Place(at): Place, answer: Vec<u8>) {
+        self.ring[at] = Slot::Bytes(answer);
         self.settle_front();
     }
 

@@ -101,7 +101,7 @@ impl Session {
         if let Some(seat) = &self.seat {
             let (token, lane, layout) = (seat.token.to_hex(), seat.lane, seat.layout);
             return self.answer(id, |out, id| {
-                reply::subscribed(out, id, &token, lane, layout)
+                reply::subscribed(out, id, &token, lane, layout);
             });
         }
         if self.attaching {
