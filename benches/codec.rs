@@ -1,5 +1,5 @@
 //! What does a V1 line cost? Nanoseconds each, the least of many rounds, and as a ratio to searching the same bytes for
-//! their end once (a bound no parser beats). `--smoke`: the same in well under a second, for CI.
+//! their end once (a bound no parser beats). Without `--bench`, or with `--smoke`: in well under a second, for CI.
 //!
 //! Compare ratios of one run, not nanoseconds of two machines.
 
@@ -13,7 +13,8 @@ const SUBMIT: &[u8] =
     br#"{"id":4711,"method":"mining.submit","params":["bc1qexample.rig42","1f","abcd0001","504e86ed","b2957c02","04002000"]}"#;
 
 fn main() {
-    let smoke = std::env::args().any(|arg| arg == "--smoke");
+    let full = std::env::args().any(|arg| arg == "--bench");
+    let smoke = !full || std::env::args().any(|arg| arg == "--smoke");
     let rounds = if smoke { 20 } else { 2000 };
     let branch = [[0xa5; 32]; 12];
     let job = down::notification::Job {

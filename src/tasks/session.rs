@@ -480,7 +480,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         self.shard.hub.board.closed(self.id, why, now);
         debug!(session = self.id.0, why = why.label(), "closed");
         if self.attached {
-            let (session, vanished) = (self.id, self.vanished);
+            // Who does not read may be gone and mining elsewhere on what it has.
+            let vanished = self.vanished || why == Close::SlowReader;
+            let session = self.id;
             let memory = self.session.into_memory();
             let input = router::Input::Detach {
                 session,

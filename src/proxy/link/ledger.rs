@@ -38,8 +38,9 @@ pub(super) enum Asked {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     next_id: u64,
+    /// Shares apart from the rest: the oldest of them is asked for at every turn.
+    shares: BTreeMap<u64, Asked>,
     asked: BTreeMap<u64, Asked>,
-    shares: usize,
     settled: Settled,
     recent: (u32, u32),
     suspect_until: Option<Instant>,
@@ -50,38 +51,36 @@ impl Ledger {
     pub(super) fn ask(&mut self, asked: Asked) -> u64 {
         self.next_id += 1;
         if let Asked::Share { hashes, .. } = &asked {
-            self.shares += 1;
             self.settled.submitted.add(*hashes);
             self.settled.in_flight.add(*hashes);
+            self.shares.insert(self.next_id, asked);
+        } else {
+            self.asked.insert(self.next_id, asked);
         }
-        self.asked.insert(self.next_id, asked);
         self.next_id
     }
 
     /// Whether one more share may be written.
     pub(super) fn has_room(&self) -> bool {
-        self.shares < OUTSTANDING
+        self.shares.len() < OUTSTANDING
     }
 
     /// The request that an answer belongs to, once.
     pub(super) fn answered(&mut self, id: u64) -> Option<Asked> {
-        self.asked.remove(&id)
+        self.shares.remove(&id).or_else(|| self.asked.remove(&id))
     }
 
     /// When the oldest unanswered share was written.
     pub(super) fn oldest_share(&self) -> Option<Instant> {
-        if self.shares == 0 {
-            return None;
-        }
-        self.asked.values().find_map(|asked| match asked {
-            Asked::Share { at, .. } => Some(*at),
+        match self.shares.first_key_value() {
+            Some((_, Asked::Share { at, .. })) => Some(*at),
             _ => None,
-        })
+        }
     }
 
     /// Shares without an answer.
     pub(super) fn in_flight(&self) -> usize {
-        self.shares
+        self.shares.len()
     }
 
     /// Ends one share that was written.
@@ -131,7 +130,8 @@ impl Ledger {
 
     /// The connection is gone: what was in flight will never be answered.
     pub(super) fn lose_all(&mut self) -> Vec<Settlement> {
-        let lost = std::mem::take(&mut self.asked);
+        self.asked.clear();
+        let lost = std::mem::take(&mut self.shares);
         let mut ends = Vec::new();
         for asked in lost.into_values() {
             if let Asked::Share {
@@ -156,7 +156,6 @@ impl Ledger {
     }
 
     fn leave_flight(&mut self, hashes: u128) {
-        self.shares -= 1;
         self.settled.in_flight.shares -= 1;
         self.settled.in_flight.hashes -= hashes;
     }

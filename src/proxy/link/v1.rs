@@ -5,8 +5,8 @@ use crate::stratum::v1::up::{self, Extranonce, Message, Notify, Outcome, request
 use crate::work::Difficulty;
 use std::time::{Duration, Instant};
 
-/// The longest `client.reconnect` wait that is honoured; the backup mines meanwhile.
-const RECONNECT_WAIT: Duration = Duration::from_secs(60);
+/// The waits of `client.reconnect` that are honoured: no pool makes us hammer it, and the backup mines meanwhile.
+const RECONNECT_WAIT_S: (u64, u64) = (1, 60);
 
 impl Link {
     pub(super) fn line(&mut self, now: Instant, line: &[u8]) {
@@ -172,11 +172,11 @@ impl Link {
                 port.unwrap_or(0),
             )),
         };
-        self.backoff.reset();
         self.down(now, "it asked us to reconnect");
         self.redirect = redirect;
         if let Phase::Waiting(at) = &mut self.phase {
-            *at = now + Duration::from_secs(wait_s).min(RECONNECT_WAIT);
+            let (least, most) = RECONNECT_WAIT_S;
+            *at = now + Duration::from_secs(wait_s.clamp(least, most));
         }
     }
 }
