@@ -11,6 +11,7 @@ use crate::proxy::link::{Event, Input, Link, Output};
 use crate::proxy::router;
 use crate::stratum::v1::line::Lines;
 use crate::telemetry::Board;
+use crate::telemetry::log::Repeats;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -25,6 +26,8 @@ use tracing::{debug, info, trace, warn};
 
 /// Longest line of a pool (STRATUM.md section 2).
 pub const MAX_LINE: usize = 128 * 1024;
+/// A pool's chatter of one kind is logged once in this time, with a count.
+const FOLD: Duration = Duration::from_secs(60);
 /// Shares written together at most.
 const BATCH: usize = 256;
 /// Bytes that may wait for a pool that does not read; then its queue fills, sessions wait, shares are dropped and counted.
@@ -74,6 +77,7 @@ struct Task {
     out: Vec<u8>,
     buf: Box<[u8]>,
     board: Arc<Board>,
+    repeats: Repeats,
 }
 
 /// Runs one link until it has drained.
@@ -88,6 +92,7 @@ pub async fn run(start: Start, tls: Option<TlsConnector>) {
         out: Vec::new(),
         buf: vec![0; 32 * 1024].into_boxed_slice(),
         board,
+        repeats: Repeats::new(FOLD),
     };
     task.serve().await;
 }
@@ -224,7 +229,18 @@ impl Task {
                 Output::Settle(end) => self.board.settled(id, &end, self.start.link.settled(), now),
                 Output::Event(event) => {
                     self.board.link_event(id, &event);
-                    say(&self.start.pool.link.name, &event);
+                    // What a pool can say at will is folded; what it does to us is told each time.
+                    let class = match &event {
+                        Event::Message(_) => Some("message"),
+                        Event::BadNotify(_) => Some("bad notify"),
+                        Event::ReconnectRefused(_) => Some("reconnect"),
+                        Event::Extranonce => Some("extranonce"),
+                        _ => None,
+                    };
+                    let folded = class.map_or(Some(0), |class| self.repeats.admit(class, now));
+                    if let Some(folded) = folded {
+                        say(&self.start.pool.link.name, &event, folded);
+                    }
                 }
             }
         }
@@ -255,7 +271,10 @@ impl Task {
     }
 }
 
-fn say(pool: &str, event: &Event) {
+fn say(pool: &str, event: &Event, folded: u64) {
+    if folded > 0 {
+        info!(pool, folded, "more like the next line in the last minutes");
+    }
     match event {
         Event::Up => info!(pool, "pool is up"),
         Event::Down { reason, retry_in } => {

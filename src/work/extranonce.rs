@@ -17,10 +17,9 @@ use super::MAX_EXTRANONCE2;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-/// Most lanes at rest at once; above it nobody new is seated. At ten minutes of rest it takes 437 new miners a second,
-/// each gone again after it got work, to fill it: a fleet of 50,000 may reconnect five times in ten minutes. About
-/// 25 MB when full, which is what bounds it. Layouts with two-byte lanes run out at 65,536 first.
-const MAX_RESTING: usize = 262_144;
+/// Most lanes at rest at once: a fleet of 50,000 may vanish whole. About 28 MB with what the router keeps of each, which
+/// is what bounds it. At the limit there is no new lane; the router then lets the longest rested go on, memory and all.
+const MAX_RESTING: usize = 65_536;
 
 /// Most rests that are ended in one go, so that no single allocation takes longer than about a tenth of a millisecond.
 const COLLECT_AT_ONCE: usize = 512;

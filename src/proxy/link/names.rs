@@ -71,7 +71,8 @@ impl Names {
         if self.identity == Identity::Account {
             return Name::Use(self.account.clone());
         }
-        let machine = worker.rsplit('.').next().unwrap_or(worker);
+        let last = worker.rsplit('.').next().filter(|last| !last.is_empty());
+        let machine = last.unwrap_or(worker);
         let user = self.template.replace("{worker}", machine);
         match self.known.get_key_value(user.as_str()) {
             Some((user, Standing::Granted)) => Name::Use(user.clone()),

@@ -106,10 +106,20 @@ impl Seats {
 
     fn fresh(&mut self, now: Instant, wish: Wish) -> Seating {
         let token = wish.token;
-        match self.lanes.allocate(now) {
-            Some(lane) => self.settle(wish, token, lane, LaneMemory::default()),
-            None => Seating::Full(wish),
+        if let Some(lane) = self.lanes.allocate(now) {
+            return self.settle(wish, token, lane, LaneMemory::default());
         }
+        // Connections that come and go must not lock everybody out until their lanes have rested. The lane that has
+        // rested longest goes on with its memory: its new holder gets only work that nobody has searched under it, and
+        // what was accepted stays known. So the search spaces stay apart (I1), as they do for a resume.
+        while let Some((_, token_before)) = self.ends.pop_first() {
+            if let Some(rested) = self.rested.remove(&token_before)
+                && self.lanes.reclaim(rested.lane)
+            {
+                return self.settle(wish, token, rested.lane, rested.memory);
+            }
+        }
+        Seating::Full(wish)
     }
 
     fn settle(
@@ -188,6 +198,69 @@ impl Seats {
             if let Some(token) = self.ends.remove(&(until, lane)) {
                 self.rested.remove(&token);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::{LinkId, WorkId};
+
+    const REST: Duration = Duration::from_secs(600);
+
+    #[test]
+    fn when_every_lane_rests_the_longest_rested_goes_on_with_its_memory_and_live_ones_are_never_taken()
+     {
+        let now = Instant::now();
+        let layout = Layout { lane: 2, rolled: 2 };
+        let mut seats = Seats::new(layout, Lane(0));
+        let held = seated(seats.seat(now, wish(0)));
+        for at in 1..layout.lanes() {
+            let seat = seated(seats.seat(now, wish(at)));
+            let memory = LaneMemory {
+                sent: vec![(LinkId(0), WorkId(7))],
+                ..LaneMemory::default()
+            };
+            let later = now + REST + Duration::from_millis(at);
+            assert!(
+                seats
+                    .leave(SessionId(at), seat.lane, memory, Some(later))
+                    .is_none()
+            );
+        }
+        let lanes = layout.lanes();
+        for at in lanes..2 * lanes - 1 {
+            let seat = seated(seats.seat(now, wish(at)));
+            assert_ne!(seat.lane, held.lane);
+            assert_eq!(
+                seat.memory.sent,
+                [(LinkId(0), WorkId(7))],
+                "its work is not searched again"
+            );
+        }
+        assert!(matches!(seats.seat(now, wish(u64::MAX)), Seating::Full(_)));
+    }
+
+    fn wish(session: u64) -> Wish {
+        let mut token = [0; 16];
+        token[..8].copy_from_slice(&session.to_le_bytes());
+        Wish {
+            session: SessionId(session),
+            listener: ListenerId(0),
+            attach: Attach {
+                resume: None,
+                version_mask: 0,
+                min_bits: 0,
+            },
+            token: ResumeToken(token),
+        }
+    }
+
+    fn seated(seating: Seating) -> Box<Seat> {
+        match seating {
+            Seating::Seated(_, seat) => seat,
+            other => panic!("no seat: {other:?}"),
         }
     }
 }
