@@ -431,7 +431,8 @@ impl<'a> World<'a> {
         if let Some(awaited) = self.awaited.pop_front().filter(|_| self.prompt) {
             self.miner.judged(&awaited, &proof);
         }
-        self.machine.handle_input(self.now, Input::Judged(proof));
+        self.machine
+            .handle_input(self.now, Input::Judged(&request, &proof));
     }
 
     fn judge_one(&mut self) {

@@ -86,8 +86,11 @@ pub enum ToRouter {
     /// Anything that needs no answer.
     Input(Box<machine::Input>),
     /// What the sessions of a shard proved in the last second.
-    Works(Vec<(SessionId, Vec<(LinkId, u128)>)>),
+    Works(Works),
 }
+
+/// Hashes proven by sessions for links.
+pub type Works = Vec<(SessionId, LinkId, u128)>;
 
 /// What every session can reach.
 #[derive(Debug)]

@@ -99,10 +99,13 @@ impl Task {
                 self.start.router.handle_input(now, *input);
             }
             ToRouter::Works(works) => {
-                for (session, for_links) in works {
-                    self.start
-                        .router
-                        .handle_input(now, Input::Work { session, for_links });
+                for (session, link, proven) in works {
+                    let work = Input::Work {
+                        session,
+                        link,
+                        proven,
+                    };
+                    self.start.router.handle_input(now, work);
                 }
             }
         }

@@ -144,8 +144,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             heard: false,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         };
+        let mut now = Instant::now();
         loop {
-            self.carry_out().await;
+            self.carry_out(now).await;
             if self.flush().is_err() {
                 self.vanished = true;
                 self.close.get_or_insert(Close::Peer);
@@ -154,48 +155,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             if self.close.is_some() && (self.out.is_empty() || self.blocked_since.is_some()) {
                 return;
             }
-            if self.leftover() {
+            let pause = self.session.paused_until(now);
+            let may_read = self.out.is_empty() && pause.is_none();
+            if may_read && self.lines.has_line() {
+                // Lines that a turn's budget left over are served after the others had theirs.
                 tokio::task::yield_now().await;
+                now = Instant::now();
+                self.read_lines(now, &[]);
                 continue;
             }
-            let next = self.event(&mut alarm).await;
-            self.apply(next);
+            self.set_alarm(&mut alarm, now, pause);
+            let next = self.event(&mut alarm, may_read).await;
+            now = Instant::now();
+            self.apply(next, now);
         }
     }
 
-    /// Lines a turn's budget left over are served after the others had theirs.
-    fn leftover(&mut self) -> bool {
-        let now = Instant::now();
-        if !self.lines.has_line() || !self.may_read(now) {
-            return false;
-        }
-        self.read_lines(now, &[]);
-        true
-    }
-
-    fn may_read(&self, now: Instant) -> bool {
-        self.out.is_empty() && self.close.is_none() && self.session.paused_until(now).is_none()
-    }
-
-    async fn event(&mut self, alarm: &mut Alarm) -> Next {
-        let now = Instant::now();
-        let readable = self.may_read(now) && !self.lines.has_line();
-        let deadline = self.deadline(now);
-        // Deadlines mostly move away with every share; an alarm that is early costs less than moving it each time.
+    /// Deadlines mostly move away with every share; an alarm that is early costs less than moving it each time.
+    fn set_alarm(&self, alarm: &mut Alarm, now: Instant, pause: Option<Instant>) {
+        let machine = self.session.poll_timeout().map(|(at, _)| at);
+        let slow = self.blocked_since.map(|since| since + SLOW_READER);
+        // Nothing to wait for: an hour is as good as never.
+        let deadline = [machine, slow, pause]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + Duration::from_secs(3600));
         if deadline < alarm.at || now >= alarm.at {
             alarm.at = deadline;
             alarm.heard = false;
             alarm.timer.as_mut().reset(deadline.into());
         }
+    }
+
+    async fn event(&mut self, alarm: &mut Alarm, readable: bool) -> Next {
+        let mut woken = false;
         poll_fn(|cx| {
+            let first = !std::mem::replace(&mut woken, true);
             if let Some(flags) = self.poll_mail(cx) {
                 return Poll::Ready(Next::Mail(flags));
             }
             if let Poll::Ready(next) = poll_io(cx, &mut self.stream, &mut self.out, readable) {
                 return Poll::Ready(next);
             }
-            // Once the timer knows the waker it need not be touched before its time.
-            if alarm.heard && Instant::now() < alarm.at {
+            // Once the timer knows the waker it need not be touched before it wakes us.
+            if alarm.heard && first {
                 return Poll::Pending;
             }
             alarm.heard = true;
@@ -214,20 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         (flags != 0).then_some(flags)
     }
 
-    fn deadline(&self, now: Instant) -> Instant {
-        let machine = self.session.poll_timeout().map(|(at, _)| at);
-        let slow = self.blocked_since.map(|since| since + SLOW_READER);
-        let paused = self.session.paused_until(now);
-        // Nothing to wait for: an hour is as good as never.
-        [machine, slow, paused]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(now + Duration::from_secs(3600))
-    }
-
-    fn apply(&mut self, next: Next) {
-        let now = Instant::now();
+    fn apply(&mut self, next: Next, now: Instant) {
         match next {
             Next::Read(len) => READ_BUF.with_borrow(|buf| self.read_lines(now, &buf[..len])),
             Next::Wrote => {
@@ -328,17 +319,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     /// Does what the machine wants until it wants no more.
-    async fn carry_out(&mut self) {
-        let mut now = Instant::now();
+    async fn carry_out(&mut self, now: Instant) {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
                 Output::Send(bytes) => self.out.extend_from_slice(&bytes),
                 Output::Judge(request) => self.judge(now, &request),
-                Output::Submit(share) => {
-                    self.submit(share).await;
-                    now = Instant::now();
-                }
+                Output::Submit(share) => self.submit(share).await,
                 Output::Attach(attach) => self.attach(attach).await,
                 Output::Refresh(link) => {
                     if let Some(port) = self.shard.hub.links.get(usize::from(link.0)) {
@@ -353,15 +340,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn judge(&mut self, now: Instant, request: &JudgeRequest) {
-        let timed = self.shard.times_verdict();
         let proof = share::prove(&request.work, request.lane, &request.share);
-        if timed {
-            self.shard
-                .hub
-                .board
-                .verdict_seconds(now.elapsed().as_secs_f64());
+        if self.shard.times_verdict() {
+            // From the turn's beginning: what the miner waited for.
+            let seconds = now.elapsed().as_secs_f64();
+            self.shard.hub.board.verdict_seconds(seconds);
         }
-        self.session.handle_input(now, Input::Judged(proof));
+        self.session
+            .handle_input(now, Input::Judged(request, &proof));
     }
 
     /// To the link the work came from; parked for a bounded time when its queue is full.

@@ -1,7 +1,7 @@
 //! One shard: a thread, its runtime, and what its sessions share. Sessions never leave their shard.
 
-use super::Hub;
 use super::mail::{DRAIN, Mailbox, WORK};
+use super::{Hub, Works};
 use crate::proxy::lease::SessionId;
 use crate::proxy::session::Observation;
 use crate::work::LinkId;
@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Every so many verdicts one is timed: a histogram needs no more.
 const TIMED: u32 = 16;
+
+/// Observations that a shard keeps room for: 8,192 of 192 bytes.
+const MOST_ROOM: usize = 8192;
 
 /// What the sessions of one shard share. The locks are never contended (one thread) and never held across an await.
 #[derive(Debug)]
@@ -24,11 +27,7 @@ pub struct Shard {
 
 #[derive(Debug, Default)]
 struct Books {
-    #[expect(
-        clippy::vec_box,
-        reason = "they come boxed from the sessions: under the lock only a pointer is copied"
-    )]
-    observations: Vec<Box<Observation>>,
+    observations: Vec<Observation>,
     broadcast: Option<Duration>,
     verdicts: u32,
 }
@@ -79,21 +78,27 @@ impl Shard {
 
     /// Keeps a session's observation for the next beat. All of a second are then booked in one go: what they touch lies
     /// scattered over the whole fleet, and waiting for it side by side costs half of waiting for it share by share.
-    pub fn observe(&self, observation: Box<Observation>) {
+    pub fn observe(&self, observation: Observation) {
         self.books().observations.push(observation);
     }
 
     /// Books what was observed so far; gives back what the router wants of it.
-    pub fn book(&self, now: Instant) -> Vec<(SessionId, Vec<(LinkId, u128)>)> {
-        let observations = std::mem::take(&mut self.books().observations);
+    pub fn book(&self, now: Instant) -> Works {
+        let mut observations = std::mem::take(&mut self.books().observations);
         let mut works = Vec::with_capacity(observations.len());
-        for mut observation in observations {
+        for observation in observations.drain(..) {
             self.hub.board.observe(&observation, now);
-            let for_links = std::mem::take(&mut observation.for_links);
-            if !for_links.is_empty() {
-                works.push((observation.session, for_links));
+            if let Some(link) = observation.link {
+                works.push((
+                    observation.session,
+                    link,
+                    observation.judged.accepted.hashes,
+                ));
             }
         }
+        // Its room serves the next second, unless a storm made it large.
+        observations.shrink_to(MOST_ROOM);
+        self.books().observations = observations;
         works
     }
 
@@ -111,7 +116,7 @@ impl Shard {
     }
 
     /// What the router wants of the last second; everything else of it goes to the board.
-    pub fn beat(&self, now: Instant) -> Vec<(SessionId, Vec<(LinkId, u128)>)> {
+    pub fn beat(&self, now: Instant) -> Works {
         if let Some(slowest) = self.books().broadcast.take() {
             self.hub.board.broadcast_seconds(slowest.as_secs_f64());
         }

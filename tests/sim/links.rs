@@ -88,7 +88,7 @@ impl LinkTask {
 pub struct RouterTask {
     pub machine: Router,
     pub inbox: VecDeque<router::Input>,
-    pub works: Vec<(SessionId, Vec<(LinkId, u128)>)>,
+    pub works: Vec<(SessionId, LinkId, u128)>,
     pub awake: bool,
     seated: HashMap<SessionId, ()>,
     timer: Option<Ns>,
@@ -284,10 +284,12 @@ impl World {
     }
 
     pub fn beat(&mut self) {
-        for (session, for_links) in std::mem::take(&mut self.router.works) {
-            self.router
-                .inbox
-                .push_back(router::Input::Work { session, for_links });
+        for (session, link, proven) in std::mem::take(&mut self.router.works) {
+            self.router.inbox.push_back(router::Input::Work {
+                session,
+                link,
+                proven,
+            });
         }
         self.wake_router();
         self.clock.plan(self.clock.now() + S, Ev::Beat);

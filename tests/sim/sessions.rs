@@ -321,7 +321,8 @@ impl World {
                 }
                 Output::Judge(request) => {
                     let proof = share::prove(&request.work, request.lane, &request.share);
-                    conn.machine().handle_input(now, Input::Judged(proof));
+                    conn.machine()
+                        .handle_input(now, Input::Judged(&request, &proof));
                 }
                 Output::Submit(share) => match self.submit(id, conn, share) {
                     true => {}
@@ -355,8 +356,9 @@ impl World {
         match output {
             Output::Observe(seen) => {
                 self.books.observed(&seen.judged);
-                if !seen.for_links.is_empty() {
-                    self.router.works.push((seen.session, seen.for_links));
+                if let Some(link) = seen.link {
+                    let proven = seen.judged.accepted.hashes;
+                    self.router.works.push((seen.session, link, proven));
                 }
             }
             Output::Event(Event::Capability {

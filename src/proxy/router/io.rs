@@ -74,12 +74,14 @@ pub enum Input {
         /// Least bits.
         min_bits: u32,
     },
-    /// A session proved hashes for links (its observation).
+    /// A session proved hashes for a link (its observation).
     Work {
         /// Who.
         session: SessionId,
-        /// Hashes by link.
-        for_links: Vec<(LinkId, u128)>,
+        /// For whom.
+        link: LinkId,
+        /// Hashes.
+        proven: u128,
     },
     /// A link's state.
     Link(LinkId, Status),

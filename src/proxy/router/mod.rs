@@ -431,15 +431,10 @@ impl Router {
         }
     }
 
-    fn work(&mut self, session: SessionId, for_links: &[(LinkId, u128)]) {
-        for (link, hashes) in for_links {
-            self.weights.work(*link, *hashes);
-        }
+    fn work(&mut self, session: SessionId, link: LinkId, proven: u128) {
+        self.weights.work(link, proven);
         if let Some(member) = self.members.get_mut(&session) {
-            member.fresh += for_links
-                .iter()
-                .map(|(_, hashes)| *hashes as f64)
-                .sum::<f64>();
+            member.fresh += proven as f64;
         }
     }
 
@@ -482,7 +477,11 @@ impl Machine for Router {
                     self.review(now);
                 }
             }
-            Input::Work { session, for_links } => self.work(session, &for_links),
+            Input::Work {
+                session,
+                link,
+                proven,
+            } => self.work(session, link, proven),
             Input::Link(link, status) => self.link(now, link, status),
             attach @ Input::Attach { .. } => {
                 let wish = Wish::from_input(attach).expect("the arm says so");

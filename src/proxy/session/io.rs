@@ -66,7 +66,7 @@ pub enum Input<'a> {
     /// The latest work of the leased link.
     Issue(&'a Arc<Issue>),
     /// The answer to [`Output::Judge`], in the order asked.
-    Judged(Proof),
+    Judged(&'a JudgeRequest, &'a Proof),
     /// What became of an [`Output::Submit`]; the weight is that of the pool's difficulty.
     Submitted(&'a Arc<str>, Result<(), Dropped>, u128),
     /// The process drains: answer what was read, then close.
@@ -98,7 +98,7 @@ pub enum Output {
     /// Work of this link that the lane has not seen yet is wanted.
     Refresh(LinkId),
     /// At most once a second, and at the end: what was judged since the last one.
-    Observe(Box<Observation>),
+    Observe(Observation),
     /// Something worth showing.
     Event(Event),
     /// End the connection, after what was to be sent.
@@ -127,17 +127,18 @@ pub struct Attach {
     pub min_bits: u32,
 }
 
-/// What one session did since its last observation.
+/// What one session did since its last observation, for one worker and one link. A plain value without heap, since
+/// there is one for almost every share of a large fleet.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// The session.
     pub session: SessionId,
-    /// Worker of the last share (sanitised).
+    /// Whose shares these were (sanitised).
     pub worker: Arc<str>,
+    /// For whom the accepted shares were mined; `None`: there are none.
+    pub link: Option<LinkId>,
     /// The counts.
     pub judged: Judged,
-    /// Hashes proven for each link (by accepted shares, at the difficulty they were issued under).
-    pub for_links: Vec<(LinkId, u128)>,
     /// Difficulty advertised now.
     pub difficulty: Difficulty,
 }

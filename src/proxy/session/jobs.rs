@@ -3,7 +3,7 @@
 //!
 //! Invariant: job ids are unique here, because a session is given every work at most once.
 
-use crate::work::{Difficulty, LinkId, Target, Work, WorkId};
+use crate::work::{Difficulty, LinkId, Work, WorkId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -20,13 +20,6 @@ pub(super) struct Issued {
     pub(super) mask: u32,
     /// A clean job of the same link has replaced it.
     pub(super) stale: bool,
-}
-
-impl Issued {
-    /// The bound its shares must meet.
-    pub(super) fn target(&self) -> Target {
-        Target::from_difficulty(self.difficulty)
-    }
 }
 
 /// The newest jobs, oldest first.

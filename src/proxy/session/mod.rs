@@ -18,11 +18,11 @@ mod v1;
 pub use io::*;
 
 use super::lease::{Issue, LaneMemory, Lease, ResumeToken, SessionId};
-use super::tally::Reject;
+use super::tally::{Judged, Reject};
 use crate::machine::Machine;
 use crate::stratum::v1::down::{Configure, notification, reply};
 use crate::work::vardiff::Vardiff;
-use crate::work::{Difficulty, Lane, Layout, WorkId};
+use crate::work::{Difficulty, Lane, Layout, LinkId, WorkId};
 use jobs::{Issued, Jobs};
 use limits::Tokens;
 use replies::Replies;
@@ -85,7 +85,7 @@ pub struct Session {
     last_sent: Instant,
     refresh_asked: Option<WorkId>,
     bad_streak: u16,
-    observation: Option<Box<Observation>>,
+    observation: Option<Observation>,
     observed_at: Instant,
     closing: Option<Close>,
     closed: bool,
@@ -147,7 +147,7 @@ impl Session {
     }
 
     /// The counts since the last observation, for a driver that must end the session without another turn.
-    pub fn last_observation(&mut self) -> Option<Box<Observation>> {
+    pub fn last_observation(&mut self) -> Option<Observation> {
         self.observation.take()
     }
 
@@ -160,11 +160,11 @@ impl Session {
         // A subscribe that still waits is answered, or the connection would wait with it.
         if let Some((place, id)) = self.replies.seating() {
             let full = Reject::Overloaded;
-            let mut line = Vec::new();
-            if let Some(id) = id {
-                reply::error(&mut line, id.as_id(), full.code(), full.text());
-            }
-            self.replies.fill(place, line);
+            self.replies.fill(place, |out| {
+                if let Some(id) = id {
+                    reply::error(out, id.as_id(), full.code(), full.text());
+                }
+            });
         }
     }
 
@@ -173,11 +173,11 @@ impl Session {
         let resumed = !seat.memory.sent.is_empty();
         let (session, layout, lane) = (seat.token.to_hex(), seat.layout, seat.lane);
         if let Some((place, id)) = self.replies.seating() {
-            let mut line = Vec::with_capacity(160);
-            if let Some(id) = id {
-                reply::subscribed(&mut line, id.as_id(), &session, lane, layout);
-            }
-            self.replies.fill(place, line);
+            self.replies.fill(place, |out| {
+                if let Some(id) = id {
+                    reply::subscribed(out, id.as_id(), &session, lane, layout);
+                }
+            });
         }
         self.seat = Some(Box::new(Seated {
             lane,
@@ -358,27 +358,25 @@ impl Session {
         }
     }
 
-    /// What has happened since the last observation.
-    fn counts(&mut self, worker: &Arc<str>) -> &mut Observation {
+    /// What this worker has done since the last observation; `link`: for whom, if it has proven work.
+    fn counts(&mut self, worker: &Arc<str>, link: Option<LinkId>) -> &mut Observation {
         let (session, difficulty) = (self.id, self.vardiff.current());
-        if self
-            .observation
-            .as_ref()
-            .is_some_and(|kept| kept.worker != *worker)
-        {
-            // An aggregating proxy below us: each worker's shares are its own.
-            self.outputs
-                .extend(self.observation.take().map(Output::Observe));
+        // An aggregating proxy below us: each worker's shares are its own. And so are each link's.
+        let another = |kept: &mut Observation| {
+            kept.worker != *worker || (link.is_some() && kept.link.is_some() && kept.link != link)
+        };
+        if let Some(kept) = self.observation.take_if(another) {
+            self.outputs.push_back(Output::Observe(kept));
         }
-        self.observation.get_or_insert_with(|| {
-            Box::new(Observation {
-                session,
-                worker: worker.clone(),
-                judged: Default::default(),
-                for_links: Vec::new(),
-                difficulty,
-            })
-        })
+        let observation = self.observation.get_or_insert_with(|| Observation {
+            session,
+            worker: worker.clone(),
+            link,
+            judged: Judged::default(),
+            difficulty,
+        });
+        observation.link = observation.link.or(link);
+        observation
     }
 
     fn turn_over(&mut self, now: Instant) {
@@ -416,7 +414,7 @@ impl Machine for Session {
                 self.latest = Some(issue.clone());
                 self.issue(now);
             }
-            Input::Judged(proof) => self.judged(now, &proof),
+            Input::Judged(request, proof) => self.judged(now, request, proof),
             Input::Submitted(worker, result, hashes) => self.submitted(worker, result, hashes),
             Input::Drain => self.close(Close::Draining),
             Input::Close(why) => self.close(why),

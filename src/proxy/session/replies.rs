@@ -6,11 +6,9 @@
 //! ```
 //! Invariant: the front of the ring is never bytes; those have moved to `out`.
 
-use super::jobs::Issued;
 use crate::stratum::v1::message::Id;
-use crate::work::Share;
+use crate::work::Difficulty;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// Answers that may wait at once: one turn's worth of lines. At the limit the connection is not read.
 pub(super) const RING: usize = 32;
@@ -40,15 +38,19 @@ impl KeptId {
     }
 }
 
-/// A share on its way through the judge.
-#[derive(Debug)]
+/// A share on its way through the judge; the share itself is with the judge.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Judging {
     /// `None`: sent without an id, so nothing is answered.
     pub(super) id: Option<KeptId>,
-    pub(super) worker: Arc<str>,
-    pub(super) job: Issued,
-    pub(super) share: Share,
+    pub(super) worker: WorkerAt,
+    /// What it is judged at.
+    pub(super) difficulty: Difficulty,
 }
+
+/// A worker's place among those of its connection; workers never leave it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WorkerAt(pub(super) u16);
 
 #[derive(Debug)]
 enum Slot {
@@ -122,14 +124,21 @@ impl Replies {
         }
     }
 
-    /// Puts the answer (empty: there is none to give) into its place.
-    pub(super) fn fill(&mut self, Place(at): Place, answer: Vec<u8>) {
-        self.ring[at] = Slot::Bytes(answer);
-        self.settle_front();
+    /// Lets the answer (nothing: there is none to give) be written into its place.
+    pub(super) fn fill(&mut self, Place(at): Place, write: impl FnOnce(&mut Vec<u8>)) {
+        self.waiting -= 1;
+        if at == 0 {
+            self.ring.pop_front();
+            write(&mut self.out);
+            self.settle_front();
+        } else {
+            let mut answer = Vec::new();
+            write(&mut answer);
+            self.ring[at] = Slot::Bytes(answer);
+        }
     }
 
     fn settle_front(&mut self) {
-        self.waiting -= 1;
         while let Some(Slot::Bytes(_)) = self.ring.front() {
             if let Some(Slot::Bytes(bytes)) = self.ring.pop_front() {
                 if self.out.is_empty() {
@@ -180,7 +189,7 @@ mod tests {
             "nothing may overtake the subscribe reply"
         );
         let (place, _) = replies.seating().expect("it waits");
-        replies.fill(place, b"first ".to_vec());
+        replies.fill(place, |out| out.extend_from_slice(b"first "));
         assert_eq!(replies.take().expect("both may leave"), b"first second");
         assert!(replies.is_settled());
     }

@@ -3,7 +3,6 @@
 //! Session state, shape, job, ranges, hash, target, duplicate. Invariant: every submit read moves `received` and
 //! exactly one of `accepted` and the reasons, with the same weight.
 
-use super::jobs::Issued;
 use super::replies::{Judging, KeptId};
 use super::{BlockCandidate, Close, Event, JudgeRequest, Output, Session};
 use crate::proxy::lease::Submission;
@@ -11,7 +10,7 @@ use crate::proxy::tally::{Drop as Dropped, Reject};
 use crate::stratum::v1::down::{Submit, reply};
 use crate::stratum::v1::message::Id;
 use crate::work::seen::Insert;
-use crate::work::{Lane, Proof, Share, Work, WorkId, share};
+use crate::work::{Difficulty, Lane, Proof, Share, Target, Work, WorkId, share};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,30 +24,26 @@ const BAD_CLOSE: u16 = 256;
 
 impl Session {
     pub(super) fn submit(&mut self, now: Instant, id: Option<Id<'_>>, submit: &Submit<'_>) {
-        if self.seat.is_none() {
+        let Some(seat) = &self.seat else {
             return self.reject_early(now, id, Reject::NotSubscribed);
-        }
+        };
         let Some(worker) = self.worker(&submit.worker) else {
             return self.reject_early(now, id, Reject::UnauthorizedWorker);
         };
-        match self.checked(now, submit, &worker) {
-            Ok(judging) => {
-                let request = JudgeRequest {
-                    work: judging.job.work.clone(),
-                    lane: self.seat.as_ref().expect("checked above").lane,
-                    share: judging.share,
-                };
-                self.replies.judge(Judging {
-                    id: id.map(KeptId::new),
-                    ..judging
-                });
-                self.outputs.push_back(Output::Judge(request));
-            }
+        let (request, difficulty) = match self.checked(now, submit, seat.lane) {
+            Ok(checked) => checked,
             Err((why, hashes)) => {
+                let worker = self.workers[usize::from(worker.0)].clone();
                 self.rejected(now, &worker, why, hashes);
-                self.refuse(id, why);
+                return self.refuse(id, why);
             }
-        }
+        };
+        self.outputs.push_back(Output::Judge(request));
+        self.replies.judge(Judging {
+            id: id.map(KeptId::new),
+            worker,
+            difficulty,
+        });
     }
 
     /// A submit whose parameters cannot be read.
@@ -66,8 +61,8 @@ impl Session {
         &self,
         now: Instant,
         submit: &Submit<'_>,
-        worker: &Arc<str>,
-    ) -> Result<Judging, (Reject, u128)> {
+        lane: Lane,
+    ) -> Result<(JudgeRequest, Difficulty), (Reject, u128)> {
         let found = submit.job.and_then(|id| self.jobs.find(WorkId(id)));
         let Some(job) = found else {
             return Err((Reject::JobNotFound, 0));
@@ -104,49 +99,54 @@ impl Session {
             nonce: submit.nonce,
             version,
         };
-        Ok(Judging {
-            id: None,
-            worker: worker.clone(),
-            job: job.clone(),
+        let request = JudgeRequest {
+            work: work.clone(),
+            lane,
             share,
-        })
+        };
+        Ok((request, job.difficulty))
     }
 
-    /// The verdict on the oldest share that waits for one.
-    pub(super) fn judged(&mut self, now: Instant, proof: &Proof) {
+    /// The verdict on the oldest share that waits for one; `request` is what was asked for it.
+    pub(super) fn judged(&mut self, now: Instant, request: &JudgeRequest, proof: &Proof) {
         let Some((place, judging)) = self.replies.judging() else {
             return;
         };
-        let block = judging.job.work.network_target.is_met_by(&proof.hash);
-        let verdict = self.weigh(&judging.job, proof, block);
-        let mut line = Vec::with_capacity(64);
-        if let Some(id) = &judging.id {
-            match verdict {
-                Ok(()) => reply::accepted(&mut line, id.as_id()),
-                Err(why) => reply::error(&mut line, id.as_id(), why.code(), why.text()),
-            }
-        }
-        self.replies.fill(place, line);
+        let block = request.work.network_target.is_met_by(&proof.hash);
+        let verdict = self.weigh(&request.work, judging.difficulty, proof, block);
+        self.replies
+            .fill(place, |out| match (&judging.id, verdict) {
+                (Some(id), Ok(())) => reply::accepted(out, id.as_id()),
+                (Some(id), Err(why)) => reply::error(out, id.as_id(), why.code(), why.text()),
+                (None, _) => {}
+            });
+        let worker = self.workers[usize::from(judging.worker.0)].clone();
         match verdict {
-            Ok(()) => self.accepted(now, &judging, proof, block),
-            Err(why) => self.rejected(now, &judging.worker, why, judging.job.difficulty.hashes()),
+            Ok(()) => self.accepted(now, &worker, judging.difficulty, request, proof, block),
+            Err(why) => self.rejected(now, &worker, why, judging.difficulty.hashes()),
         }
     }
 
-    fn weigh(&mut self, job: &Issued, proof: &Proof, block: bool) -> Result<(), Reject> {
+    fn weigh(
+        &mut self,
+        work: &Work,
+        difficulty: Difficulty,
+        proof: &Proof,
+        block: bool,
+    ) -> Result<(), Reject> {
         // The table may have moved on since the share was asked for: the current word counts.
-        let stale = self.jobs.find(job.work.id).is_none_or(|job| job.stale);
+        let stale = self.jobs.find(work.id).is_none_or(|job| job.stale);
         if stale && !block {
             return Err(Reject::Stale);
         }
-        if !job.target().is_met_by(&proof.hash) && !block {
+        if !Target::from_difficulty(difficulty).is_met_by(&proof.hash) && !block {
             return Err(Reject::LowDifficulty);
         }
         let seat = self
             .seat
             .as_mut()
             .expect("a share is judged only for a seated miner");
-        match seat.memory.seen.insert(&job.work.prev_hash, &proof.hash) {
+        match seat.memory.seen.insert(&work.prev_hash, &proof.hash) {
             Insert::New => Ok(()),
             Insert::Duplicate => Err(Reject::Duplicate),
             Insert::Full if block => Ok(()),
@@ -154,35 +154,26 @@ impl Session {
         }
     }
 
-    fn accepted(&mut self, now: Instant, judging: &Judging, proof: &Proof, block: bool) {
-        let Judging {
-            worker, job, share, ..
-        } = judging;
+    fn accepted(
+        &mut self,
+        now: Instant,
+        worker: &Arc<str>,
+        difficulty: Difficulty,
+        request: &JudgeRequest,
+        proof: &Proof,
+        block: bool,
+    ) {
+        let JudgeRequest { work, lane, share } = request;
         self.bad_streak = 0;
-        let work = &job.work;
-        let hashes = job.difficulty.hashes();
+        let hashes = difficulty.hashes();
         let pool_hashes = work.pool_difficulty.hashes();
-        let link = work.link;
-        let observation = self.counts(worker);
-        observation.judged.received.add(hashes);
-        observation.judged.accepted.add(hashes);
-        observation.judged.under_credit_hashes += hashes.saturating_sub(pool_hashes);
-        observation.judged.blocks += u64::from(block);
-        match observation
-            .for_links
-            .iter_mut()
-            .find(|(known, _)| *known == link)
-        {
-            Some((_, sum)) => *sum += hashes,
-            None => observation.for_links.push((link, hashes)),
-        }
-        let lane = self
-            .seat
-            .as_ref()
-            .expect("a share is judged only for a seated miner")
-            .lane;
+        let judged = &mut self.counts(worker, Some(work.link)).judged;
+        judged.received.add(hashes);
+        judged.accepted.add(hashes);
+        judged.under_credit_hashes += hashes.saturating_sub(pool_hashes);
+        judged.blocks += u64::from(block);
         if block {
-            let candidate = block_candidate(worker, work, lane, share, proof);
+            let candidate = block_candidate(worker, work, *lane, share, proof);
             self.outputs
                 .push_back(Output::Event(Event::Block(Box::new(candidate))));
         }
@@ -191,14 +182,14 @@ impl Session {
                 session: self.id,
                 worker: worker.clone(),
                 work: work.clone(),
-                lane,
+                lane: *lane,
                 share: *share,
                 proof: *proof,
                 block,
             };
             self.outputs.push_back(Output::Submit(Box::new(submission)));
         }
-        self.vardiff.accepted(now, job.difficulty);
+        self.vardiff.accepted(now, difficulty);
         self.hurry(now);
     }
 
@@ -225,7 +216,7 @@ impl Session {
         result: Result<(), Dropped>,
         hashes: u128,
     ) {
-        let judged = &mut self.counts(worker).judged;
+        let judged = &mut self.counts(worker, None).judged;
         match result {
             Ok(()) => judged.forwarded.add(hashes),
             Err(why) => judged.dropped[why as usize].add(hashes),
@@ -239,7 +230,7 @@ impl Session {
     }
 
     fn rejected(&mut self, now: Instant, worker: &Arc<str>, why: Reject, hashes: u128) {
-        let judged = &mut self.counts(worker).judged;
+        let judged = &mut self.counts(worker, None).judged;
         judged.received.add(hashes);
         judged.rejected[why as usize].add(hashes);
         if matches!(why, Reject::Stale | Reject::JobNotFound) {

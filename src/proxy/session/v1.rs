@@ -2,7 +2,7 @@
 //!
 //! Invariant (I8): exactly one answer per request with an id, in order; none without.
 
-use super::replies::KeptId;
+use super::replies::{KeptId, WorkerAt};
 use super::{Attach, Close, Event, Output, Session};
 use crate::proxy::lease::ResumeToken;
 use crate::proxy::tally::Reject;
@@ -159,14 +159,11 @@ impl Session {
     }
 
     /// The authorized worker that a submit names.
-    pub(super) fn worker(&self, raw: &str) -> Option<Arc<str>> {
-        let exact = self.workers.iter().find(|worker| ***worker == *raw);
-        exact.cloned().or_else(|| {
-            let label = worker_label(raw);
-            self.workers
-                .iter()
-                .find(|worker| ***worker == *label)
-                .cloned()
-        })
+    pub(super) fn worker(&self, raw: &str) -> Option<WorkerAt> {
+        let place = |name: &str| self.workers.iter().position(|worker| **worker == *name);
+        let at = place(raw).or_else(|| place(&worker_label(raw)))?;
+        Some(WorkerAt(
+            u16::try_from(at).expect("fewer than WORKERS are kept"),
+        ))
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn observation(id: u64, worker: &str, accepted: u64, stale: u64) -> O
         session: SessionId(id),
         worker: worker.into(),
         judged,
-        for_links: Vec::new(),
+        link: None,
         difficulty: Difficulty::ONE,
     }
 }
