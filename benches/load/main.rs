@@ -6,45 +6,37 @@
 //!                 +-----------+      +------------------------+      +------+
 //! ```
 //!
-//! Each box is a process of its own on loopback (`child`); only the middle one is measured, by
-//! its CPU time (`usage`), since all share the machine's cores. Passes alternate between the two
-//! servers. Figures are ratios to the bare server of the same run; an absolute one tells about
-//! the machine. The question and the bounds: PERFORMANCE.md, section 3.
+//! Each box is a process of its own on loopback (`common`); only the middle one is measured, by its CPU time, since all
+//! share the machine's cores. Passes alternate between the two servers. Figures are ratios to the bare server of the
+//! same run; an absolute one tells about the machine. The question and the bounds: PERFORMANCE.md, section 3.
 //!
-//! `cargo bench --bench load -- --miners 10000`; started without `--bench`, as `cargo test
-//! --all-targets` does, it is a smoke test.
+//! `cargo bench --bench load -- --miners 10000`; one scenario alone with `--only paced`; started without `--bench`, as
+//! `cargo test --all-targets` does, it is a smoke test.
 
-mod bare;
-mod canned;
-mod child;
-mod generator;
-mod miner;
-mod pool;
+#[path = "../common/mod.rs"]
+mod common;
 mod report;
 mod scenario;
-mod usage;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, ValueEnum};
+use common::{Result, Role, usage};
 use report::Pass;
-use scenario::{Figures, MINER_DIFFICULTY, POOL_DIFFICULTY, Result, Scale, Server};
+use scenario::{Figures, Scale, Scenario, Server};
 use std::path::PathBuf;
 
 /// A smoke run: enough miners to use every path, few enough for a loaded machine.
-const SMOKE: Scale = Scale {
-    miners: 200,
-    seconds: 0.6,
-};
+const SMOKE: (u32, f64) = (200, 0.6);
 
 /// Load benchmark: a proxy beside a bare server.
 #[derive(Debug, Parser)]
 struct Args {
     /// Miners that log in
     #[arg(long, default_value_t = 10_000)]
-    miners: usize,
+    miners: u32,
     /// Passes; medians and the best are reported
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     passes: u16,
-    /// Length of each scenario that sends shares
+    /// Length of each scenario that sends shares, in seconds; of the paced one, of two of its five windows
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
     /// One short pass of 200 miners that fails on any error answer
@@ -56,6 +48,12 @@ struct Args {
     /// What is compared with the bare server
     #[arg(long, value_enum, default_value_t = Against::Proxy)]
     against: Against,
+    /// Measure these alone (may be given several times, or with commas)
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Scenario>,
+    /// A variable in the proxy's environment (may be given several times)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
     /// What cargo passes to a benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -71,50 +69,41 @@ enum Against {
     Bare,
 }
 
-/// What a child process of the benchmark is.
-#[derive(Debug, Subcommand)]
-enum Role {
-    #[command(hide = true)]
-    Bare,
-    #[command(hide = true)]
-    Generator,
-    #[command(hide = true)]
-    Pool { difficulty: f64 },
+fn variable(text: &str) -> std::result::Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("not of the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    match args.role {
-        Some(Role::Bare) => Ok(bare::main()?),
-        Some(Role::Generator) => Ok(generator::main()?),
-        Some(Role::Pool { difficulty }) => Ok(pool::main(difficulty)?),
+    match &args.role {
+        Some(role) => Ok(role.play()?),
         None => compare(&args),
     }
 }
 
 fn compare(args: &Args) -> Result<()> {
     let smoke = args.smoke || !args.bench;
-    let scale = if smoke {
+    let (miners, seconds) = if smoke {
         SMOKE
     } else {
-        Scale {
-            miners: args.miners,
-            seconds: args.seconds,
-        }
+        (args.miners, args.seconds)
+    };
+    let scale = Scale {
+        miners,
+        seconds,
+        only: args.only.clone(),
     };
     let descriptors = usage::raise_descriptor_limit()?;
-    println!(
-        "{} miners, {} s a scenario, {descriptors} descriptors a process",
-        scale.miners, scale.seconds
-    );
+    println!("{miners} miners, {seconds} s a scenario, {descriptors} descriptors a process");
     let mut passes = Vec::new();
     for number in 1..=(if smoke { 1 } else { args.passes }) {
         println!("pass {number}");
-        passes.push(pass(args.against, scale)?);
+        passes.push(pass(args, &scale)?);
     }
     print!("{}", report::table(&passes));
     if let Some(path) = &args.json {
-        let figures = report::json(&passes, scale.miners, scale.seconds);
+        let figures = report::json(&passes, miners, seconds);
         std::fs::write(path, format!("{figures:#}\n"))?;
     }
     if smoke {
@@ -123,21 +112,23 @@ fn compare(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn pass(against: Against, scale: Scale) -> Result<Pass> {
+fn pass(args: &Args, scale: &Scale) -> Result<Pass> {
     let bare = scenario::full(Server::bare()?, scale)?;
-    let proxy = match against {
+    let proxy = match args.against {
         Against::Bare => scenario::full(Server::bare()?, scale)?,
         Against::Proxy => {
-            let mut figures = scenario::full(Server::proxy(POOL_DIFFICULTY)?, scale)?;
-            let wanting_all = Server::proxy(MINER_DIFFICULTY)?;
-            add(&mut figures, scenario::all_forwarded(wanting_all, scale)?);
+            let mut figures = scenario::full(Server::proxy(false, &args.env)?, scale)?;
+            if scale.wants(Scenario::Forwarded) {
+                let wanting_all = Server::proxy(true, &args.env)?;
+                add(&mut figures, scenario::all_forwarded(wanting_all, scale)?);
+            }
             figures
         }
     };
     Ok(Pass { bare, proxy })
 }
 
-/// Joins two servers' figures; what was refused adds up.
+/// Joins two servers' figures; what was refused and what was discarded adds up.
 fn add(figures: &mut Figures, more: Figures) {
     for (key, value) in more {
         *figures.entry(key).or_default() += value;
@@ -152,7 +143,8 @@ fn assert_clean(passes: &[Pass]) -> Result<()> {
         if figures["errors"] > 0.0 || figures["low"] > 20.0 {
             return Err(format!("the smoke run was not clean: {figures:?}").into());
         }
-        if figures["closed_per_s"] <= 0.0 || figures.get("forwarded_percent") == Some(&0.0) {
+        let none = |key| figures.get(key) == Some(&0.0);
+        if none("closed_per_s") || none("forwarded_percent") {
             return Err(format!("no shares got through: {figures:?}").into());
         }
     }

@@ -3,6 +3,7 @@
 //! Ratios are taken within each pass, between neighbours in time, before the median: machines
 //! are shared and noisy, and a pass is disturbed as a whole. Nothing is measured here.
 
+use crate::common::median;
 use crate::scenario::Figures;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -27,7 +28,7 @@ struct Row {
     rate: bool,
 }
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 18] = [
     row("idle_kib", "KiB per idle miner", Must::AtMost(6.0)),
     row("login_cpu_s", "login of all, CPU s", Must::Ratio(3.0)),
     row("login_wall_s", "login of all, wall s", Must::Nothing),
@@ -90,6 +91,11 @@ const ROWS: [Row; 17] = [
     row(
         "low",
         "refused as of low difficulty (chance)",
+        Must::Nothing,
+    ),
+    row(
+        "discarded",
+        "windows discarded: a fan-out in them",
         Must::Nothing,
     ),
     row("errors", "other error answers", Must::AtMost(0.0)),
@@ -159,7 +165,7 @@ pub(crate) fn table(passes: &[Pass]) -> String {
 }
 
 /// The same for machines, with every pass.
-pub(crate) fn json(passes: &[Pass], miners: usize, seconds: f64) -> Value {
+pub(crate) fn json(passes: &[Pass], miners: u32, seconds: f64) -> Value {
     let spread = |spread: Option<Spread>| {
         spread.map(|spread| json!({ "median": spread.median, "best": spread.best }))
     };
@@ -235,16 +241,5 @@ fn short(value: f64) -> String {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
-    }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let upper = *values.get(middle)?;
-    if values.len() % 2 == 1 {
-        Some(upper)
-    } else {
-        Some(f64::midpoint(values[middle - 1], upper))
     }
 }

@@ -1,93 +1,103 @@
-//! One pass: a fresh server, all miners, every figure once.
+//! One pass: a fresh server, all miners, every figure that is wanted once.
 //!
-//! It measures and does not judge: medians and bounds are `report`'s. Invariant: CPU is read
-//! before a command is given and after its answer, so the work of every counted share is in it.
+//! It measures and does not judge: medians of passes and bounds are `report`'s. Invariant: CPU is read before a command
+//! is given and after its answer, so the work of every counted share is in it, and no share of the warm-up is.
 
-use crate::child::{self, CallCounter, Helper, Process};
-use crate::usage;
-use serde_json::Value;
+use crate::common::child::{CallCounter, Helper, number};
+use crate::common::server::{self, MINER_DIFFICULTY, POOL_DIFFICULTY, Plan, Proxy};
+use crate::common::{Result, median, usage};
+use clap::ValueEnum;
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
+use std::time::Duration;
 
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Figures by their key in `report::ROWS`.
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
-/// Of one miner: practically every nonce is a share.
-pub(crate) const MINER_DIFFICULTY: f64 = 2.328_306_436_538_696_3e-10;
-/// 2^-25: one share in 128 meets the pool's target.
-pub(crate) const POOL_DIFFICULTY: f64 = 2.980_232_238_769_531_2e-8;
 /// Shares per second of the paced scenario, over all miners.
 const PACED_RATE: f64 = 2_000.0;
-/// How long a server may take to start and to have work.
-const START: Duration = Duration::from_secs(20);
+/// The paced figure is the median of so many windows, each half as long as another scenario.
+const PACED_WINDOWS: usize = 5;
+/// The first share of every miner, which no figure is about.
+const WARM_UP_RATE: f64 = 5_000.0;
+/// A window in which this part of the miners got a notify holds a fan-out (Sluice's refresh after 30 s of silence); the
+/// other server had none in its own, so the two cannot be compared. A probe or a late login stays far below.
+const FAN_OUT: f64 = 0.01;
+/// A fan-out falls in one window of several: who has one in so many in a row always has.
+const MOST_DISCARDED: usize = 8;
 /// After a burst, before the next reading.
 const SETTLE: Duration = Duration::from_millis(300);
 const NOTIFIES: usize = 3;
 
-/// How large a pass is.
-#[derive(Clone, Copy, Debug)]
+/// How large a pass is, and what of it is wanted.
+#[derive(Clone, Debug)]
 pub(crate) struct Scale {
-    pub(crate) miners: usize,
+    pub(crate) miners: u32,
     pub(crate) seconds: f64,
+    /// Nothing: everything.
+    pub(crate) only: Vec<Scenario>,
+}
+
+/// What can be measured alone; the login always is.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Memory, CPU and wall time of the login
+    Login,
+    /// CPU per share at 2,000 shares a second
+    Paced,
+    /// CPU per share with one share of each miner always outstanding
+    Closed,
+    /// The same with a pool that wants every share
+    Forwarded,
+    /// A clean notify to all
+    Notify,
+    /// System calls per share, where perf may
+    Calls,
+}
+
+impl Scale {
+    pub(crate) fn wants(&self, scenario: Scenario) -> bool {
+        self.only.is_empty() || self.only.contains(&scenario)
+    }
 }
 
 /// A server that miners can log in to.
 pub(crate) enum Server {
     Bare(Helper),
-    Proxy {
-        proxy: Process,
-        pool: Helper,
-        port: u16,
-        _config: TempDir,
-    },
+    Proxy(Proxy),
 }
 
 impl Server {
     pub(crate) fn bare() -> Result<Self> {
-        let server = Self::Bare(Helper::start(&["bare"])?);
-        probe(server.port(), Instant::now() + START)?;
-        Ok(server)
+        let helper = Helper::start(&["bare"])?;
+        server::probe(helper.port())?;
+        Ok(Self::Bare(helper))
     }
 
-    pub(crate) fn proxy(pool_difficulty: f64) -> Result<Self> {
-        let pool = Helper::start(&["pool", &pool_difficulty.to_string()])?;
-        let (port, api_port) = (free_port()?, free_port()?);
-        let directory = tempfile::tempdir()?;
-        let path = directory.path().join("load.toml");
-        std::fs::write(&path, config(port, pool.port(), api_port))?;
-        let mut proxy = child::start_proxy(&path)?;
-        let deadline = Instant::now() + START;
-        while let Err(error) = probe(port, Instant::now() + Duration::from_secs(2)) {
-            proxy.check()?;
-            if Instant::now() > deadline {
-                return Err(format!("the proxy hands out no work: {error}").into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(Self::Proxy {
-            proxy,
-            pool,
-            port,
-            _config: directory,
-        })
+    /// With a pool that wants one share in 128, or every one.
+    pub(crate) fn proxy(all_forwarded: bool, environment: &[(String, String)]) -> Result<Self> {
+        let pool_difficulty = if all_forwarded {
+            MINER_DIFFICULTY
+        } else {
+            POOL_DIFFICULTY
+        };
+        Ok(Self::Proxy(Proxy::start(&Plan {
+            pool_difficulty,
+            limits: "submits_per_second = 1000\nsubmit_burst = 10000",
+            environment: environment.to_vec(),
+        })?))
     }
 
     fn pid(&self) -> u32 {
         match self {
             Self::Bare(bare) => bare.pid(),
-            Self::Proxy { proxy, .. } => proxy.pid(),
+            Self::Proxy(proxy) => proxy.pid(),
         }
     }
 
     fn port(&self) -> u16 {
         match self {
             Self::Bare(bare) => bare.port(),
-            Self::Proxy { port, .. } => *port,
+            Self::Proxy(proxy) => proxy.port,
         }
     }
 
@@ -95,7 +105,7 @@ impl Server {
     fn source(&mut self) -> &mut Helper {
         match self {
             Self::Bare(bare) => bare,
-            Self::Proxy { pool, .. } => pool,
+            Self::Proxy(proxy) => &mut proxy.pool,
         }
     }
 
@@ -103,206 +113,193 @@ impl Server {
     fn forwarded(&mut self) -> Result<Option<f64>> {
         match self {
             Self::Bare(_) => Ok(None),
-            Self::Proxy { pool, .. } => Ok(pool.ask("counts")?["submits"].as_f64()),
+            Self::Proxy(proxy) => Ok(Some(number(&proxy.pool.ask("counts")?, "submits")?)),
         }
     }
 }
 
-/// Every figure of one server.
-pub(crate) fn full(mut server: Server, scale: Scale) -> Result<Figures> {
-    let mut figures = Figures::new();
-    let mut generator = Helper::start(&["generator"])?;
-    login(&server, &mut generator, scale, &mut figures)?;
-    let paced = format!("paced {PACED_RATE} {}", scale.seconds);
-    let closed = format!("closed {}", scale.seconds);
-    let cpu = shares(&server, &mut generator, &paced, &mut figures)?.cpu_s_per_100k;
-    figures.insert("paced_cpu_s", cpu);
-    let before = server.forwarded()?;
-    let load = shares(&server, &mut generator, &closed, &mut figures)?;
-    figures.insert("closed_cpu_s", load.cpu_s_per_100k);
-    figures.insert("closed_per_s", load.per_s);
-    if let (Some(before), Some(after)) = (before, server.forwarded()?) {
-        figures.insert(
-            "forwarded_percent",
-            100.0 * (after - before) / load.accepted,
-        );
+/// A server with all its miners, and what has been measured on it.
+struct Pass {
+    server: Server,
+    generator: Helper,
+    scale: Scale,
+    figures: Figures,
+}
+
+/// Every figure that is wanted of one server.
+pub(crate) fn full(server: Server, scale: &Scale) -> Result<Figures> {
+    let mut pass = Pass::start(server, scale)?;
+    if scale.wants(Scenario::Paced) {
+        pass.paced()?;
     }
-    notify(&mut server, &mut generator, &mut figures)?;
-    let briefly = scale.seconds.min(1.0);
-    for (key, command) in [
-        ("paced_calls", format!("paced {PACED_RATE} {briefly}")),
-        ("closed_calls", format!("closed {briefly}")),
-    ] {
-        if let Some(counter) = CallCounter::attach(server.pid()) {
-            let accepted = shares(&server, &mut generator, &command, &mut figures)?.accepted;
-            if let Some(calls) = counter.stop() {
-                figures.insert(key, calls as f64 / accepted);
-            }
+    // What is forwarded is compared with the bare server's closed loop.
+    if scale.wants(Scenario::Closed) || scale.wants(Scenario::Forwarded) {
+        let load = pass.closed(scale.seconds)?;
+        pass.figures.insert("closed_cpu_s", load.cpu_s_per_100k);
+        pass.figures.insert("closed_per_s", load.per_s);
+        if let Some(percent) = load.forwarded_percent {
+            pass.figures.insert("forwarded_percent", percent);
         }
     }
-    Ok(figures)
+    if scale.wants(Scenario::Notify) {
+        pass.notify()?;
+    }
+    if scale.wants(Scenario::Calls) {
+        pass.calls()?;
+    }
+    Ok(pass.figures)
 }
 
 /// The saturated figures of a proxy whose pool wants every share.
-pub(crate) fn all_forwarded(mut server: Server, scale: Scale) -> Result<Figures> {
-    let mut figures = Figures::new();
-    let mut generator = Helper::start(&["generator"])?;
-    checked(generator.ask(&format!("login {} {}", server.port(), scale.miners))?)?;
-    let closed = format!("closed {}", scale.seconds);
-    let load = shares(&server, &mut generator, &closed, &mut figures)?;
-    figures.insert("all_forwarded_cpu_s", load.cpu_s_per_100k);
-    figures.insert("all_forwarded_per_s", load.per_s);
-    std::thread::sleep(SETTLE);
-    let forwarded = server.forwarded()?.unwrap_or_default();
-    figures.insert("all_forwarded_percent", 100.0 * forwarded / load.accepted);
+pub(crate) fn all_forwarded(server: Server, scale: &Scale) -> Result<Figures> {
+    let mut pass = Pass::start(server, scale)?;
+    let load = pass.closed(scale.seconds)?;
+    let mut figures = Figures::from([
+        ("all_forwarded_cpu_s", load.cpu_s_per_100k),
+        ("all_forwarded_per_s", load.per_s),
+    ]);
+    if let Some(percent) = load.forwarded_percent {
+        figures.insert("all_forwarded_percent", percent);
+    }
+    for key in ["discarded", "low", "errors"] {
+        figures.insert(key, pass.figures[key]);
+    }
     Ok(figures)
-}
-
-fn login(
-    server: &Server,
-    generator: &mut Helper,
-    scale: Scale,
-    figures: &mut Figures,
-) -> Result<()> {
-    let (pid, miners) = (server.pid(), scale.miners);
-    let (cpu, resident) = (usage::cpu(pid)?, usage::resident_kib(pid)?);
-    let answer = checked(generator.ask(&format!("login {} {miners}", server.port()))?)?;
-    std::thread::sleep(SETTLE);
-    let grown = usage::resident_kib(pid)?.saturating_sub(resident);
-    figures.insert("idle_kib", grown as f64 / miners as f64);
-    figures.insert("login_cpu_s", (usage::cpu(pid)? - cpu).as_secs_f64());
-    figures.insert("login_wall_s", number(&answer, "wall_s")?);
-    Ok(())
 }
 
 struct Load {
     accepted: f64,
+    notifies: f64,
     per_s: f64,
     cpu_s_per_100k: f64,
+    forwarded_percent: Option<f64>,
 }
 
-/// Runs one command that sends shares; adds what was refused to `figures`.
-fn shares(
-    server: &Server,
-    generator: &mut Helper,
-    command: &str,
-    figures: &mut Figures,
-) -> Result<Load> {
-    let before = usage::cpu(server.pid())?;
-    let tally = checked(generator.ask(command)?)?;
-    let cpu = usage::cpu(server.pid())? - before;
-    for key in ["low", "errors"] {
-        figures.insert(key, number(&tally, key)?);
+impl Pass {
+    /// Logs all miners in, and has each send the first share of its life.
+    fn start(server: Server, scale: &Scale) -> Result<Self> {
+        let mut pass = Self {
+            server,
+            generator: Helper::start(&["generator"])?,
+            scale: scale.clone(),
+            figures: Figures::from([("discarded", 0.0), ("low", 0.0), ("errors", 0.0)]),
+        };
+        pass.login()?;
+        pass.shares(&format!("paced {WARM_UP_RATE} {}", scale.miners))?;
+        Ok(pass)
     }
-    if number(&tally, "lost")? > 0.0 {
-        return Err(format!("the server closed connections: {tally}").into());
-    }
-    if let Some(error) = tally["first_error"].as_str() {
-        eprintln!("first error answer: {error}");
-    }
-    let accepted = number(&tally, "accepted")?;
-    Ok(Load {
-        accepted,
-        per_s: accepted / number(&tally, "wall_s")?,
-        cpu_s_per_100k: cpu.as_secs_f64() / accepted * 1e5,
-    })
-}
 
-/// The calmest of a few new blocks.
-fn notify(server: &mut Server, generator: &mut Helper, figures: &mut Figures) -> Result<()> {
-    for _ in 0..NOTIFIES {
+    fn login(&mut self) -> Result<()> {
+        let (pid, miners) = (self.server.pid(), self.scale.miners);
+        let (cpu, resident) = (usage::cpu(pid)?, usage::resident_kib(pid)?);
+        let command = format!("login {} {miners}", self.server.port());
+        let answer = self.generator.ask(&command)?;
         std::thread::sleep(SETTLE);
-        checked(generator.ask("arm")?)?;
-        let before = usage::cpu(server.pid())?;
-        let sent_ns = number(&server.source().ask("notify")?, "sent_ns")?;
-        let answer = checked(generator.ask("collect")?)?;
-        std::thread::sleep(SETTLE / 5);
-        let cpu = usage::cpu(server.pid())? - before;
-        for (key, millis) in [
-            ("notify_cpu_ms", cpu.as_secs_f64() * 1e3),
-            (
-                "notify_first_ms",
-                (number(&answer, "first_ns")? - sent_ns) / 1e6,
-            ),
-            (
-                "notify_last_ms",
-                (number(&answer, "last_ns")? - sent_ns) / 1e6,
-            ),
+        let grown = usage::resident_kib(pid)?.saturating_sub(resident);
+        let cpu = (usage::cpu(pid)? - cpu).as_secs_f64();
+        self.figures.extend([
+            ("idle_kib", grown as f64 / f64::from(miners)),
+            ("login_cpu_s", cpu),
+            ("login_wall_s", number(&answer, "wall_s")?),
+        ]);
+        Ok(())
+    }
+
+    fn paced(&mut self) -> Result<()> {
+        let command = paced(self.scale.seconds / 2.0);
+        let windows: Vec<f64> = (0..PACED_WINDOWS)
+            .map(|_| Ok(self.calm(&command)?.cpu_s_per_100k))
+            .collect::<Result<_>>()?;
+        let cpu = median(windows).expect("there is more than one window");
+        self.figures.insert("paced_cpu_s", cpu);
+        Ok(())
+    }
+
+    fn closed(&mut self, seconds: f64) -> Result<Load> {
+        self.calm(&format!("closed {seconds}"))
+    }
+
+    /// A command that sends shares, again until no fan-out falls in it.
+    fn calm(&mut self, command: &str) -> Result<Load> {
+        for _ in 0..MOST_DISCARDED {
+            let load = self.shares(command)?;
+            if load.notifies <= FAN_OUT * f64::from(self.scale.miners) {
+                return Ok(load);
+            }
+            *self.figures.entry("discarded").or_default() += 1.0;
+        }
+        Err(format!("{MOST_DISCARDED} windows in a row had a fan-out in them").into())
+    }
+
+    /// Runs one command that sends shares; keeps what was refused so far.
+    fn shares(&mut self, command: &str) -> Result<Load> {
+        let forwarded = self.server.forwarded()?;
+        let before = usage::cpu(self.server.pid())?;
+        let tally = self.generator.ask(command)?;
+        let cpu = usage::cpu(self.server.pid())? - before;
+        for key in ["low", "errors"] {
+            self.figures.insert(key, number(&tally, key)?);
+        }
+        if number(&tally, "lost")? > 0.0 {
+            return Err(format!("the server closed connections: {tally}").into());
+        }
+        if let Some(error) = tally["first_error"].as_str() {
+            eprintln!("first error answer: {error}");
+        }
+        let accepted = number(&tally, "accepted")?;
+        // A share is answered before it reaches the pool: the last few are on their way yet.
+        let forwarded = self.server.forwarded()?.zip(forwarded);
+        Ok(Load {
+            accepted,
+            notifies: number(&tally, "notifies")?,
+            per_s: accepted / number(&tally, "wall_s")?,
+            cpu_s_per_100k: cpu.as_secs_f64() / accepted * 1e5,
+            forwarded_percent: forwarded.map(|(now, then)| 100.0 * (now - then) / accepted),
+        })
+    }
+
+    /// The calmest of a few new blocks.
+    fn notify(&mut self) -> Result<()> {
+        for _ in 0..NOTIFIES {
+            std::thread::sleep(SETTLE);
+            self.generator.ask("arm")?;
+            let before = usage::cpu(self.server.pid())?;
+            let sent_ns = number(&self.server.source().ask("notify")?, "sent_ns")?;
+            let answer = self.generator.ask("collect")?;
+            std::thread::sleep(SETTLE / 5);
+            let cpu = usage::cpu(self.server.pid())? - before;
+            let after = |key| Ok::<_, std::io::Error>((number(&answer, key)? - sent_ns) / 1e6);
+            for (key, millis) in [
+                ("notify_cpu_ms", cpu.as_secs_f64() * 1e3),
+                ("notify_first_ms", after("first_ns")?),
+                ("notify_last_ms", after("last_ns")?),
+            ] {
+                let best = self.figures.entry(key).or_insert(f64::INFINITY);
+                *best = best.min(millis);
+            }
+        }
+        Ok(())
+    }
+
+    fn calls(&mut self) -> Result<()> {
+        let briefly = self.scale.seconds.min(1.0);
+        for (key, command) in [
+            ("paced_calls", paced(briefly)),
+            ("closed_calls", format!("closed {briefly}")),
         ] {
-            let best = figures.entry(key).or_insert(f64::INFINITY);
-            *best = best.min(millis);
+            let Some(counter) = CallCounter::attach(self.server.pid()) else {
+                continue;
+            };
+            let load = self.shares(&command)?;
+            if let Some(calls) = counter.stop() {
+                self.figures.insert(key, calls as f64 / load.accepted);
+            }
         }
-    }
-    Ok(())
-}
-
-/// Logs one miner in and waits for its first job.
-fn probe(port: u16, deadline: Instant) -> io::Result<()> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-    stream.write_all(
-        concat!(
-            r#"{"id":2,"method":"mining.subscribe","params":["bench/1"]}"#,
-            "\n",
-            r#"{"id":3,"method":"mining.authorize","params":["bench.probe","x"]}"#,
-            "\n"
-        )
-        .as_bytes(),
-    )?;
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    while Instant::now() < deadline {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if line.contains(r#""method":"mining.notify""#) {
-            return Ok(());
-        }
-    }
-    Err(io::ErrorKind::TimedOut.into())
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
-}
-
-fn config(port: u16, pool_port: u16, api_port: u16) -> String {
-    format!(
-        r#"
-[[listen]]
-address = "127.0.0.1:{port}"
-difficulty = {{ fixed = {MINER_DIFFICULTY:e} }}
-[[pool]]
-url = "stratum+tcp://127.0.0.1:{pool_port}"
-user = "bench"
-[limits]
-connections = 19000
-submits_per_second = 1000
-submit_burst = 10000
-[lab]
-allow_short_times = true
-[log]
-filter = "warn"
-[api]
-listen = "127.0.0.1:{api_port}"
-"#
-    )
-}
-
-/// A helper's answer, unless it is an error.
-fn checked(answer: Value) -> Result<Value> {
-    match answer["error"].as_str() {
-        Some(error) => Err(error.into()),
-        None => Ok(answer),
+        Ok(())
     }
 }
 
-fn number(answer: &Value, key: &str) -> Result<f64> {
-    answer[key]
-        .as_f64()
-        .ok_or_else(|| format!("no {key} in {answer}").into())
+/// The command for so long at the paced rate.
+fn paced(seconds: f64) -> String {
+    format!("paced {PACED_RATE} {}", (PACED_RATE * seconds) as u32)
 }

@@ -6,7 +6,7 @@
 //!
 //! Invariant: a miner has one share outstanding, and a connection that ends is counted as lost, whenever it ends.
 
-use crate::child;
+use crate::common::child;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::io;

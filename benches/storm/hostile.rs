@@ -3,12 +3,12 @@
 //! | command | does | answers |
 //! |---|---|---|
 //! | `start PORT CONNECTIONS RATE` | connects, then RATE messages a second in turn | nothing |
-//! | `stop` | ends them | `messages`, `connects`, `blocked`, `kinds` |
+//! | `stop` | ends them | `messages` and how many of them `per_s`, `connects`, `failed_connects`, `blocked` |
 //!
 //! Blocking calls are never made on a connection, so one thread is enough. Invariant: each turn is one message at most
 //! (a connect, a line, a byte of a line), counted whether the proxy takes it or not.
 
-use crate::child;
+use crate::common::child;
 use serde_json::{Value, json};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -67,6 +67,7 @@ struct Counts {
     connects: u64,
     blocked: u64,
     failed_connects: u64,
+    lasted: Duration,
 }
 
 struct Peer {
@@ -110,6 +111,7 @@ impl Counts {
     fn report(&self) -> Value {
         json!({
             "messages": self.messages,
+            "per_s": self.messages as f64 / self.lasted.as_secs_f64(),
             "connects": self.connects,
             "failed_connects": self.failed_connects,
             "blocked": self.blocked,
@@ -134,6 +136,7 @@ fn storm(port: u16, connections: usize, rate: f64, stop: &AtomicBool) -> Counts 
         }
         std::thread::sleep(TICK);
     }
+    counts.lasted = started.elapsed();
     counts
 }
 

@@ -2,7 +2,7 @@
 //! honest miners.
 //!
 //! ```text
-//! load's generator, honest, hostile  --->  sluice run, or load's bare server  --->  load's pool
+//! generator, honest, hostile  --->  sluice run, or the bare server  --->  pool
 //! ```
 //!
 //! Each is a process of its own on loopback; all share the machine's cores, so only ratios within one run mean
@@ -13,30 +13,18 @@
 //! `cargo bench --bench storm`; started without `--bench`, as `cargo test --all-targets` does, it is a smoke test that
 //! fails when an honest miner is disconnected or refused.
 
-#[path = "../load/bare.rs"]
-mod bare;
-#[path = "../load/canned.rs"]
-mod canned;
-#[path = "../load/child.rs"]
+#[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "shared with the load bench, which uses all of it")]
-mod child;
-#[path = "../load/generator.rs"]
-mod generator;
+mod common;
 mod honest;
 mod hostile;
-#[path = "../load/miner.rs"]
-mod miner;
-#[path = "../load/pool.rs"]
-mod pool;
-mod server;
-#[path = "../load/usage.rs"]
-#[expect(dead_code, reason = "shared with the load bench, which uses all of it")]
-mod usage;
 
-use child::Helper;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use common::child::{Helper, number};
+use common::server::{POOL_DIFFICULTY, Plan, Proxy};
+use common::{Result, median, usage};
 use serde_json::Value;
-use server::{Proxy, Result};
+use std::process::Command;
 use std::time::Duration;
 
 /// Hostile messages a second, over all connections.
@@ -61,6 +49,9 @@ struct Args {
     /// Length of each measurement of honest miners
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Measure this alone
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// One small pass
     #[arg(long)]
     smoke: bool,
@@ -71,29 +62,31 @@ struct Args {
     role: Option<Role>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Part {
+    /// All are dropped at once and log in again
+    Back,
+    /// Honest miners beside hostile connections
+    Beside,
+}
+
 /// What a child process of the benchmark is.
 #[derive(Debug, Subcommand)]
 enum Role {
-    #[command(hide = true)]
-    Bare,
-    #[command(hide = true)]
-    Generator,
+    #[command(flatten)]
+    Common(common::Role),
     #[command(hide = true)]
     Honest,
     #[command(hide = true)]
     Hostile,
-    #[command(hide = true)]
-    Pool { difficulty: f64 },
 }
 
 fn main() -> Result<()> {
     let mut args = Args::parse();
-    match args.role {
-        Some(Role::Bare) => return Ok(bare::main()?),
-        Some(Role::Generator) => return Ok(generator::main()?),
+    match &args.role {
+        Some(Role::Common(role)) => return Ok(role.play()?),
         Some(Role::Honest) => return Ok(honest::main()?),
         Some(Role::Hostile) => return Ok(hostile::main()?),
-        Some(Role::Pool { difficulty }) => return Ok(pool::main(difficulty)?),
         None => {}
     }
     if args.smoke || !args.bench {
@@ -101,32 +94,34 @@ fn main() -> Result<()> {
         (args.passes, args.seconds) = (1, 1.0);
     }
     usage::raise_descriptor_limit()?;
-    come_back(&args)?;
-    beside(&args)
+    if args.only != Some(Part::Beside) {
+        come_back(&args)?;
+    }
+    if args.only != Some(Part::Back) {
+        beside(&args)?;
+    }
+    Ok(())
 }
 
 /// Wall time of logging in again, both servers in turn.
 fn come_back(args: &Args) -> Result<()> {
-    let (mut bare, mut proxy) = (Vec::new(), Vec::new());
+    let (mut bares, mut proxies) = (Vec::new(), Vec::new());
     for pass in 1..=args.passes {
         let server = Helper::start(&["bare"])?;
-        bare.push(login_again(server.port(), server.pid(), args.miners)?);
+        let bare = login_again(server.port(), server.pid(), args.miners)?;
         drop(server);
-        let server = Proxy::start()?;
-        proxy.push(login_again(server.port, server.pid(), args.miners)?);
+        let server = proxy()?;
+        let proxy = login_again(server.port, server.pid(), args.miners)?;
         println!(
-            "pass {pass}: {} miners dropped and back: bare {:.3} s, proxy {:.3} s",
-            args.miners,
-            bare[bare.len() - 1],
-            proxy[proxy.len() - 1]
+            "pass {pass}: {} miners dropped and back: bare {bare:.3} s, proxy {proxy:.3} s",
+            args.miners
         );
+        bares.push(bare);
+        proxies.push(proxy);
     }
-    let ratios: Vec<f64> = proxy.iter().zip(&bare).map(|(p, b)| p / b).collect();
     println!(
-        "dropped and back: bare {:.3} s, proxy {:.3} s, ratio {:.2} (median of {}, bound 1.5)",
-        median(bare),
-        median(proxy),
-        median(ratios),
+        "dropped and back: {} (median of {}, bound 1.5)",
+        compared("bare", bares, "proxy", proxies, "s"),
         args.passes
     );
     Ok(())
@@ -137,11 +132,11 @@ fn login_again(port: u16, pid: u32, miners: usize) -> Result<f64> {
     let mut first = Helper::start(&["generator"])?;
     let mut second = Helper::start(&["generator"])?;
     let login = format!("login {port} {miners}");
-    checked(first.ask(&login)?)?;
+    first.ask(&login)?;
     // Its end resets every connection; the second comes while the server is still burying them.
     let before = usage::cpu(pid)?;
     drop(first);
-    let wall = number(&checked(second.ask(&login)?)?, "wall_s")?;
+    let wall = number(&second.ask(&login)?, "wall_s")?;
     let cpu = usage::cpu(pid)? - before;
     println!(
         "  dropped and back: {wall:.3} s, {:.3} s of server CPU",
@@ -167,59 +162,70 @@ fn beside(args: &Args) -> Result<()> {
         idle.push(number(&calm, "p99_ms")?);
         hostile.push(number(&storm, "p99_ms")?);
     }
-    let ratios: Vec<f64> = hostile.iter().zip(&idle).map(|(h, i)| h / i).collect();
     println!(
-        "honest p99: {:.3} ms beside {} idle, {:.3} ms beside as many hostile, ratio {:.2} (median of {}, bound 2)",
-        median(idle),
+        "honest p99 beside {} extras: {} (median of {}, bound 2)",
         args.beside,
-        median(hostile),
-        median(ratios),
+        compared("idle", idle, "hostile", hostile, "ms"),
         args.passes
     );
     Ok(())
 }
 
 fn beside_idle(args: &Args) -> Result<Value> {
-    let server = Proxy::start()?;
-    let mut extras = Helper::start(&["generator"])?;
-    checked(extras.ask(&format!("login {} {}", server.port, args.beside))?)?;
+    let server = proxy()?;
+    let mut extras = in_the_background("generator")?;
+    extras.ask(&format!("login {} {}", server.port, args.beside))?;
     measure(&server, args)
 }
 
 fn beside_hostile(args: &Args) -> Result<(Value, Value)> {
-    let server = Proxy::start()?;
-    let mut extras = Helper::start(&["hostile"])?;
+    let server = proxy()?;
+    let mut extras = in_the_background("hostile")?;
     let command = format!("start {} {} {HOSTILE_RATE}", server.port, args.beside);
-    checked(extras.ask(&command)?)?;
+    extras.ask(&command)?;
     std::thread::sleep(HEAD_START);
     let honest = measure(&server, args)?;
-    Ok((honest, checked(extras.ask("stop")?)?))
+    Ok((honest, extras.ask("stop")?))
+}
+
+/// The proxy as a farm would run it: default limits.
+fn proxy() -> Result<Proxy> {
+    Proxy::start(&Plan {
+        pool_difficulty: POOL_DIFFICULTY,
+        limits: "",
+        environment: Vec::new(),
+    })
+}
+
+/// A helper that takes what CPU time the others leave: an attacker brings machines of their own, and what theirs
+/// compute must not be what slows the proxy here. What it sends is counted, so it shows if too little is left.
+fn in_the_background(role: &str) -> Result<Helper> {
+    let helper = Command::new("chrt").arg("--version").output();
+    let before: &[&str] = match helper {
+        Ok(_) => &["chrt", "--idle", "0"],
+        Err(_) => &["nice", "-n", "19"],
+    };
+    let mut command = Command::new(before[0]);
+    command.args(&before[1..]).arg(std::env::current_exe()?);
+    Ok(Helper::spawn(command.arg(role))?)
 }
 
 fn measure(server: &Proxy, args: &Args) -> Result<Value> {
     let mut honest = Helper::start(&["honest"])?;
+    let before = usage::cpu(server.pid())?;
     let command = format!(
         "measure {} {} {HONEST_RATE} {}",
         server.port, args.beside, args.seconds
     );
-    checked(honest.ask(&command)?)
+    let mut answer = honest.ask(&command)?;
+    answer["proxy_cpu_s"] = (usage::cpu(server.pid())? - before).as_secs_f64().into();
+    Ok(answer)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// A helper's answer, unless it is an error.
-fn checked(answer: Value) -> Result<Value> {
-    match answer["error"].as_str() {
-        Some(error) => Err(error.into()),
-        None => Ok(answer),
-    }
-}
-
-fn number(answer: &Value, key: &str) -> Result<f64> {
-    answer[key]
-        .as_f64()
-        .ok_or_else(|| format!("no {key} in {answer}").into())
+/// Both medians, and the median of the passes' own ratios.
+fn compared(one: &str, ones: Vec<f64>, other: &str, others: Vec<f64>, unit: &str) -> String {
+    let ratios = others.iter().zip(&ones).map(|(other, one)| other / one);
+    let ratio = median(ratios.collect()).unwrap_or_default();
+    let [ones, others] = [ones, others].map(|values| median(values).unwrap_or_default());
+    format!("{one} {ones:.3} {unit}, {other} {others:.3} {unit}, ratio {ratio:.2}")
 }

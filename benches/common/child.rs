@@ -57,11 +57,12 @@ impl Drop for Process {
     }
 }
 
-/// Starts the server under test on a configuration file. Its warnings go to our standard error.
-pub(crate) fn start_proxy(config: &Path) -> io::Result<Process> {
+/// Starts the server under test on a configuration file. Its log goes to our standard error.
+pub(crate) fn start_proxy(config: &Path, environment: &[(String, String)]) -> io::Result<Process> {
     let child = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .args(["run", "-c"])
         .arg(config)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()?;
@@ -79,8 +80,12 @@ pub(crate) struct Helper {
 
 impl Helper {
     pub(crate) fn start(role: &[&str]) -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(role)
+        Self::spawn(Command::new(std::env::current_exe()?).args(role))
+    }
+
+    /// The same, where the caller has a say in how this executable is started.
+    pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -106,25 +111,30 @@ impl Helper {
         u16::try_from(port).expect("a port has 16 bits")
     }
 
-    /// Sends a command and waits for its answer.
+    /// Sends a command and waits for its answer; an answer that is an `error` is one.
     pub(crate) fn ask(&mut self, command: &str) -> io::Result<Value> {
-        self.tell(command)?;
-        self.read()
+        writeln!(self.stdin, "{command}")?;
+        let answer = self.read()?;
+        match answer["error"].as_str() {
+            Some(error) => Err(io::Error::other(format!("{command}: {error}"))),
+            None => Ok(answer),
+        }
     }
 
-    /// Sends a command whose answer is read later.
-    pub(crate) fn tell(&mut self, command: &str) -> io::Result<()> {
-        writeln!(self.stdin, "{command}")
-    }
-
-    /// Reads the answer to the oldest unanswered command.
-    pub(crate) fn read(&mut self) -> io::Result<Value> {
+    fn read(&mut self) -> io::Result<Value> {
         let mut line = String::new();
         if self.stdout.read_line(&mut line)? == 0 {
             return Err(io::Error::other("a helper process ended"));
         }
         Ok(serde_json::from_str(&line)?)
     }
+}
+
+/// A figure in a helper's answer.
+pub(crate) fn number(answer: &Value, key: &str) -> io::Result<f64> {
+    answer[key]
+        .as_f64()
+        .ok_or_else(|| io::Error::other(format!("no {key} in {answer}")))
 }
 
 /// Counts the system calls a process enters, with perf, where perf may.

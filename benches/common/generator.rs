@@ -3,15 +3,15 @@
 //! | command | does | answers |
 //! |---|---|---|
 //! | `login PORT MINERS` | connects and logs all in | `wall_s` |
-//! | `paced RATE SECONDS` | RATE shares a second, miner after miner | the tally below |
+//! | `paced RATE SHARES` | SHARES in all, RATE a second, miner after miner | the tally below |
 //! | `closed SECONDS` | every miner keeps one share outstanding | the tally below |
 //! | `arm`, then `collect` | waits until all have a new clean job | `first_ns`, `last_ns` |
 //!
-//! The tally: `accepted`, `low`, `errors`, `lost`, `first_error`, `wall_s`. Invariant: a command
-//! is answered only when every share it sent is answered, or given up after `PATIENCE`.
+//! The tally: `accepted`, `notifies` and `wall_s` of this command, `low`, `errors`, `lost`, `first_error` of all so far.
+//! Invariant: a command is answered only when every share it sent is answered, or given up after `PATIENCE`.
 
-use crate::child;
-use crate::miner::{Fleet, Miner};
+use super::child;
+use super::miner::{Fleet, Miner};
 use serde_json::{Value, json};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -92,7 +92,7 @@ impl Generator {
     async fn command(&mut self, words: &[&str]) -> io::Result<Value> {
         match words {
             ["login", port, miners] => self.login(parse(port)?, parse(miners)?).await,
-            ["paced", rate, seconds] => self.paced(parse(rate)?, parse(seconds)?).await,
+            ["paced", rate, shares] => self.paced(parse(rate)?, parse(shares)?).await,
             ["closed", seconds] => self.closed(parse(seconds)?).await,
             ["arm"] => {
                 self.fleet.arm();
@@ -134,13 +134,13 @@ impl Generator {
 
     /// One share after another at even distances, as thousands of independent miners send them: from a thread that
     /// sleeps, because the runtime's timer would make bursts of them.
-    async fn paced(&mut self, rate: f64, seconds: f64) -> io::Result<Value> {
-        let before = self.fleet.accepted.load(Relaxed);
-        let started = Instant::now();
+    async fn paced(&mut self, rate: f64, shares: u32) -> io::Result<Value> {
+        let before = Before::now(&self.fleet);
+        let started = before.at;
         let (fleet, miners, mut turn) = (self.fleet.clone(), self.miners.clone(), self.turn);
         let pacer = tokio::task::spawn_blocking(move || {
-            for sent in 0..(rate * seconds) as u64 {
-                let due = started + Duration::from_secs_f64(sent as f64 / rate);
+            for sent in 0..shares {
+                let due = started + Duration::from_secs_f64(f64::from(sent) / rate);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 turn = (turn + 1) % miners.len();
                 miners[turn].submit(&fleet)?;
@@ -148,19 +148,18 @@ impl Generator {
             Ok::<usize, io::Error>(turn)
         });
         self.turn = pacer.await.map_err(io::Error::other)??;
-        Ok(self.tally(before, started).await)
+        Ok(self.tally(before).await)
     }
 
     async fn closed(&mut self, seconds: f64) -> io::Result<Value> {
-        let before = self.fleet.accepted.load(Relaxed);
-        let started = Instant::now();
+        let before = Before::now(&self.fleet);
         self.fleet.closed_loop.store(true, Relaxed);
         for miner in &self.miners {
             miner.submit(&self.fleet)?;
         }
         sleep(Duration::from_secs_f64(seconds)).await;
         self.fleet.closed_loop.store(false, Relaxed);
-        Ok(self.tally(before, started).await)
+        Ok(self.tally(before).await)
     }
 
     async fn collect(&mut self) -> io::Result<Value> {
@@ -179,19 +178,37 @@ impl Generator {
     }
 
     /// Waits for the answers that are due and sums up.
-    async fn tally(&self, accepted_before: u64, started: Instant) -> Value {
+    async fn tally(&self, before: Before) -> Value {
         let fleet = &self.fleet;
         wait_until(|| fleet.answered() >= fleet.sent.load(Relaxed) || fleet.lost.load(Relaxed) > 0)
             .await;
         let first_error = fleet.first_error.lock().expect("no holder panics").clone();
         json!({
-            "accepted": fleet.accepted.load(Relaxed) - accepted_before,
+            "accepted": fleet.accepted.load(Relaxed) - before.accepted,
+            "notifies": fleet.notifies.load(Relaxed) - before.notifies,
             "low": fleet.low.load(Relaxed),
             "errors": fleet.errors.load(Relaxed) + fleet.sent.load(Relaxed) - fleet.answered(),
             "lost": fleet.lost.load(Relaxed),
             "first_error": first_error,
-            "wall_s": started.elapsed().as_secs_f64(),
+            "wall_s": before.at.elapsed().as_secs_f64(),
         })
+    }
+}
+
+/// Where a command started from.
+struct Before {
+    at: Instant,
+    accepted: u64,
+    notifies: u64,
+}
+
+impl Before {
+    fn now(fleet: &Fleet) -> Self {
+        Self {
+            at: Instant::now(),
+            accepted: fleet.accepted.load(Relaxed),
+            notifies: fleet.notifies.load(Relaxed),
+        }
     }
 }
 

@@ -10,8 +10,8 @@
 //!       ^ id         first bytes ^ of the verb
 //! ```
 
-use crate::canned;
-use crate::child;
+use super::canned;
+use super::child;
 use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::RefCell;

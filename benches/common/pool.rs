@@ -3,8 +3,8 @@
 //! Not a judge: it counts what arrives and believes it. Its one thread costs the proxy nothing
 //! but the wire. Invariant: a submit is counted before its answer is written.
 
-use crate::canned;
-use crate::child;
+use super::canned;
+use super::child;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;

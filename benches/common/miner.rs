@@ -4,7 +4,7 @@
 //! share, so every (extranonce2, nonce) that was not used before will do. Invariant: a request
 //! that was written is counted as sent before its answer can be read.
 
-use crate::canned;
+use super::canned;
 use serde_json::Value;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -30,6 +30,8 @@ pub(crate) struct Fleet {
     pub(crate) low: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) lost: AtomicU64,
+    /// Notifies of any kind.
+    pub(crate) notifies: AtomicU64,
     /// Clean notifies since `arm`, and when the first and the last came (Unix ns).
     pub(crate) notified: AtomicU64,
     pub(crate) first_ns: AtomicU64,
@@ -263,6 +265,7 @@ impl State {
         };
         self.job = job.to_vec();
         self.ntime = ntime.to_vec();
+        fleet.notifies.fetch_add(1, Relaxed);
         if contains(tail, b"true]") {
             let now_ns = canned::unix_ns();
             fleet.first_ns.fetch_min(now_ns, Relaxed);
