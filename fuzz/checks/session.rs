@@ -520,6 +520,7 @@ fn config(program: &mut Program<'_>, now: Instant) -> Config {
         submits: program.pick(&[brisk, slow]),
         others: program.pick(&[brisk, slow]),
         version_mask: program.pick(&[0x1fff_e000, 0x1fff_e000, 0, u32::MAX]),
+        fast_lines: true,
         wall: WallAnchor {
             at: now,
             unix_s: UNIX_S,

@@ -3,6 +3,8 @@
 //! Two steps, for ever: wait for one event (`Conn::event`), then apply it without awaiting; between them the machine's
 //! outputs are carried out. Invariant: nothing is read while an answer cannot be sent.
 
+mod pump;
+
 use super::mail::{DRAIN, Mailbox, ORDERS, SEAT, WORK};
 use super::shard::Shard;
 use super::{Published, SeatReply, SessionOrders, ToRouter};
@@ -12,15 +14,15 @@ use crate::proxy::router;
 use crate::proxy::session::{Close, Event, Input, JudgeRequest, NoSeat, Output, Session};
 use crate::proxy::tally::Drop as Dropped;
 use crate::stratum::v1::line::Lines;
-use crate::work::{LinkId, share};
-use std::cell::RefCell;
+use crate::work::{LinkId, Proof, share};
+use pump::{poll_io, poll_write_all, with_read};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -34,13 +36,6 @@ const TURN: usize = 32;
 const SLOW_READER: Duration = Duration::from_secs(30);
 /// How long a share waits for a full link; then it is dropped and counted.
 const LINK_WAIT: Duration = Duration::from_secs(2);
-/// What one read takes at most. Shared by all sessions of a thread: an idle miner holds no buffer.
-const READ: usize = 16 * 1024;
-
-thread_local! {
-    static READ_BUF: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
-}
-
 /// What a session task is given.
 #[derive(Debug)]
 pub struct Start<S> {
@@ -220,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     fn apply(&mut self, next: Next, now: Instant) {
         match next {
-            Next::Read(len) => READ_BUF.with_borrow(|buf| self.read_lines(now, &buf[..len])),
+            Next::Read(len) => with_read(len, |chunk| self.read_lines(now, chunk)),
             Next::Wrote => {
                 self.blocked_since = None;
                 if std::mem::take(&mut self.work_waits) {
@@ -320,11 +315,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Does what the machine wants until it wants no more.
     async fn carry_out(&mut self, now: Instant) {
+        loop {
+            let asked = self.outputs(now).await;
+            if asked == 0 {
+                return;
+            }
+            self.verdicts(now, asked).await;
+        }
+    }
+
+    /// Carries out what the machine wants by now; gives back how many shares the judge has to answer.
+    async fn outputs(&mut self, now: Instant) -> usize {
+        let mut asked = 0;
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
                 Output::Send(bytes) => self.out.extend_from_slice(&bytes),
-                Output::Judge(request) => self.judge(now, &request),
+                Output::Judge(request) if asked == 0 && self.shard.is_quiet() => {
+                    let proof = share::prove(&request.work, request.lane, &request.share);
+                    self.proven(now, &[(request, proof)]);
+                }
+                Output::Judge(request) => {
+                    self.shard.judge().ask(request, &self.mailbox);
+                    asked += 1;
+                }
                 Output::Submit(share) => self.submit(share).await,
                 Output::Attach(attach) => self.attach(attach).await,
                 Output::Refresh(link) => {
@@ -337,17 +351,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 Output::Close(why) => self.close = Some(why),
             }
         }
+        asked
     }
 
-    fn judge(&mut self, now: Instant, request: &JudgeRequest) {
-        let proof = share::prove(&request.work, request.lane, &request.share);
-        if self.shard.times_verdict() {
+    /// Waits for the judge: the other sessions of this turn have theirs first, then whoever comes back first makes it
+    /// answer for all.
+    async fn verdicts(&mut self, now: Instant, asked: usize) {
+        let mut proven = self.mailbox.take_proven(asked);
+        if proven.is_none() {
+            behind_the_others().await;
+            proven = self.mailbox.take_proven(asked);
+        }
+        let proven = proven.or_else(|| {
+            self.shard.judge().answer();
+            self.mailbox.take_proven(asked)
+        });
+        self.proven(now, &proven.expect("the judge answers all that was asked"));
+    }
+
+    fn proven(&mut self, now: Instant, proven: &[(JudgeRequest, Proof)]) {
+        if self.shard.judge().times(proven.len()) {
             // From the turn's beginning: what the miner waited for.
             let seconds = now.elapsed().as_secs_f64();
             self.shard.hub.board.verdict_seconds(seconds);
         }
-        self.session
-            .handle_input(now, Input::Judged(request, &proof));
+        for (request, proof) in proven {
+            self.session
+                .handle_input(now, Input::Judged(request, proof));
+        }
     }
 
     /// To the link the work came from; parked for a bounded time when its queue is full.
@@ -485,57 +516,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 }
 
-fn poll_io<S: AsyncRead + AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    stream: &mut S,
-    out: &mut Vec<u8>,
-    readable: bool,
-) -> Poll<Next> {
-    if !out.is_empty() {
-        return match poll_write_all(cx, stream, out) {
-            Poll::Ready(Ok(())) => Poll::Ready(Next::Wrote),
-            Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
-            Poll::Pending => Poll::Pending,
-        };
-    }
-    if !readable {
-        return Poll::Pending;
-    }
-    READ_BUF.with_borrow_mut(|buf| {
-        let mut buf = ReadBuf::new(buf);
-        match Pin::new(stream).poll_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                Poll::Ready(Next::Ended { vanished: false })
-            }
-            // Applied before anything else is awaited, so no other session has touched the buffer.
-            Poll::Ready(Ok(())) => Poll::Ready(Next::Read(buf.filled().len())),
-            Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
-            Poll::Pending => Poll::Pending,
+/// Lets every task that is ready now run first. Not `yield_now`, which asks the system for news in between.
+async fn behind_the_others() {
+    let mut been = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut been, true) {
+            return Poll::Ready(());
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
-}
-
-fn poll_write_all<S: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    stream: &mut S,
-    out: &mut Vec<u8>,
-) -> Poll<io::Result<()>> {
-    let mut written = 0;
-    let result = loop {
-        if written == out.len() {
-            break Pin::new(&mut *stream).poll_flush(cx);
-        }
-        match Pin::new(&mut *stream).poll_write(cx, &out[written..]) {
-            Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(more)) => written += more,
-            Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-            Poll::Pending => break Poll::Pending,
-        }
-    };
-    if written == out.len() {
-        *out = Vec::new();
-    } else {
-        out.drain(..written);
-    }
-    result
+    .await;
 }
