@@ -13,6 +13,8 @@ mod pool;
 mod program;
 #[path = "../fuzz/checks/session.rs"]
 mod session;
+#[path = "../fuzz/checks/submit.rs"]
+mod submit;
 #[path = "../fuzz/checks/v1.rs"]
 mod v1;
 
@@ -24,6 +26,13 @@ fn lines_hold_for_the_whole_corpus() {
 #[test]
 fn messages_hold_for_the_whole_corpus() {
     replay("v1_message", v1::v1_message);
+}
+
+#[test]
+fn the_short_way_to_a_share_agrees_for_the_whole_corpus() {
+    replay("submit_fast", |data| {
+        submit::submit_fast(data);
+    });
 }
 
 #[test]

@@ -147,6 +147,11 @@ impl Weighted {
 pub struct Rare<const N: usize>(Option<Box<[Weighted; N]>>);
 
 impl<const N: usize> Rare<N> {
+    /// Nothing was ever counted.
+    pub const fn is_zero(&self) -> bool {
+        self.0.is_none()
+    }
+
     fn merge(&mut self, other: &Self) {
         if other.0.is_some() {
             for (to, from) in self.iter_mut().zip(other.iter()) {

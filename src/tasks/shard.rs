@@ -86,8 +86,8 @@ impl Shard {
     pub fn book(&self, now: Instant) -> Works {
         let mut observations = std::mem::take(&mut self.books().observations);
         let mut works = Vec::with_capacity(observations.len());
+        self.hub.board.book(observations.iter(), now);
         for observation in observations.drain(..) {
-            self.hub.board.observe(&observation, now);
             if let Some(link) = observation.link {
                 works.push((
                     observation.session,

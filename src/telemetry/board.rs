@@ -180,32 +180,58 @@ impl Board {
 
     /// What a session judged since its last observation.
     pub fn observe(&self, observation: &Observation, now: Instant) {
+        self.book(std::iter::once(observation), now);
+    }
+
+    /// What many sessions judged: what they touch lies scattered over the whole fleet, so the sums of the listeners are
+    /// made on the way and booked once.
+    pub fn book<'a>(&self, observations: impl Iterator<Item = &'a Observation>, now: Instant) {
+        let mut sums = vec![Judged::default(); self.listeners.len()];
+        for observation in observations {
+            let judged = &observation.judged;
+            let listener = self.row(observation, now);
+            if *judged == Judged::default() {
+                continue;
+            }
+            match listener.and_then(|listener| sums.get_mut(usize::from(listener.0))) {
+                Some(sum) => sum.merge(judged),
+                None => lock(&self.strays).merge(judged),
+            }
+            self.worker(&observation.worker, now, |worker| {
+                worker.judged.merge(judged);
+                worker.rate.add(now, judged.accepted.hashes);
+            });
+        }
+        for (sum, (_, totals)) in sums.iter().zip(&self.listeners) {
+            if *sum != Judged::default() {
+                let mut totals = lock(totals);
+                totals.judged.merge(sum);
+                totals.rate.add(now, sum.accepted.hashes);
+            }
+        }
+    }
+
+    /// Notes an observation with its miner; gives back where that came in, if it is known.
+    fn row(&self, observation: &Observation, now: Instant) -> Option<ListenerId> {
         let judged = &observation.judged;
-        let known = self.miners.get_mut(&observation.session).map(|mut miner| {
+        self.miners.get_mut(&observation.session).map(|mut miner| {
             miner.difficulty = Some(observation.difficulty);
             if judged.received.shares > 0 {
-                miner.worker = Some(observation.worker.clone());
+                let worker = &observation.worker;
+                if !miner
+                    .worker
+                    .as_ref()
+                    .is_some_and(|known| Arc::ptr_eq(known, worker))
+                {
+                    miner.worker = Some(worker.clone());
+                }
                 miner
                     .activity
                     .get_or_insert_with(|| Box::new(Activity::new(now)))
                     .add(judged, now);
             }
             miner.listener
-        });
-        if *judged == Judged::default() {
-            return;
-        }
-        match known.and_then(|listener| self.listener(listener)) {
-            Some(mut totals) => {
-                totals.judged.merge(judged);
-                totals.rate.add(now, judged.accepted.hashes);
-            }
-            None => lock(&self.strays).merge(judged),
-        }
-        self.worker(&observation.worker, now, |worker| {
-            worker.judged.merge(judged);
-            worker.rate.add(now, judged.accepted.hashes);
-        });
+        })
     }
 
     /// A miner's connection is over.

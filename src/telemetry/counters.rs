@@ -121,8 +121,10 @@ impl Activity {
     /// Adds what was judged since the last observation.
     pub fn add(&mut self, judged: &Judged, now: Instant) {
         self.accepted += judged.accepted.shares;
-        for (to, from) in self.rejected.iter_mut().zip(judged.rejected.iter()) {
-            *to += from.shares;
+        if !judged.rejected.is_zero() {
+            for (to, from) in self.rejected.iter_mut().zip(judged.rejected.iter()) {
+                *to += from.shares;
+            }
         }
         self.rate.add(now, judged.accepted.hashes);
         if judged.received.shares > 0 {

@@ -53,7 +53,11 @@ impl Hashrate {
 
     fn decayed(&self, now: Instant) -> [f64; 3] {
         let age_s = now.saturating_duration_since(self.at).as_secs_f64();
-        std::array::from_fn(|i| self.sums[i] * (-age_s / WINDOWS_S[i]).exp())
+        let [minute, five, hour] = self.sums;
+        // An hour is twelve times 5 minutes, and those five times one: powers of one exponential.
+        let per_hour = (-age_s / WINDOWS_S[2]).exp();
+        let per_five = per_hour.powi(12);
+        [minute * per_five.powi(5), five * per_five, hour * per_hour]
     }
 }
 

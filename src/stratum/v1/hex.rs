@@ -2,6 +2,8 @@
 //!
 //! Invariant: `decode(encode(x)) == x`, and nothing of odd length or with a foreign byte decodes.
 
+use super::word::Word;
+
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// No value of a digit.
 const NONE: u8 = 0xff;
@@ -51,18 +53,25 @@ pub fn pair(byte: u8) -> [u8; 2] {
 /// Fills `out` exactly; false (and `out` undefined) if the digits are not `2 * out.len()` good ones.
 #[must_use]
 pub fn decode_into(digits: &[u8], out: &mut [u8]) -> bool {
-    let (pairs, odd) = digits.as_chunks::<2>();
-    if !odd.is_empty() || pairs.len() != out.len() {
+    if digits.len() != 2 * out.len() {
         return false;
+    }
+    let (words, pairs) = digits.as_chunks::<8>();
+    let (fours, bytes) = out.as_chunks_mut::<4>();
+    let mut good = true;
+    for (four, word) in fours.iter_mut().zip(words) {
+        let (digits, value) = Word::new(*word).hex();
+        good &= digits == 8;
+        *four = value.to_be_bytes();
     }
     // A bad digit has its high bits set and the values of good ones never do: one test at the end.
     let mut bad = 0;
-    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs.as_chunks().0) {
         let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
         bad |= high | low;
         *byte = high << 4 | low & 15;
     }
-    bad < 16
+    good && bad < 16
 }
 
 /// All bytes, if there are at most `most` of them.
@@ -76,8 +85,8 @@ pub fn decode(digits: &[u8], most: usize) -> Option<Vec<u8>> {
 
 /// Exactly eight digits, most significant first.
 pub fn u32_exact(digits: &[u8]) -> Option<u32> {
-    let mut bytes = [0; 4];
-    decode_into(digits, &mut bytes).then(|| u32::from_be_bytes(bytes))
+    let (digits, value) = Word::new(*digits.as_array()?).hex();
+    (digits == 8).then_some(value)
 }
 
 /// One to eight digits.

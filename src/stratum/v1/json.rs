@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 /// Longest id that is echoed.
-const MAX_ID: usize = 64;
+pub(super) const MAX_ID: usize = 64;
 /// Parameters that are looked at; `mining.notify` has nine. What is over is skipped.
 pub(super) const MAX_PARAMS: usize = 9;
 

@@ -6,3 +6,4 @@ mod json;
 pub mod line;
 pub mod message;
 pub mod up;
+mod word;
