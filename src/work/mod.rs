@@ -140,7 +140,12 @@ impl Work {
     /// Checks the limits and prepares the hashing.
     pub fn new(parts: Parts) -> Result<Self, WorkError> {
         let network_target = check(&parts)?;
-        let prepared = Prepared::new(&parts.coinbase_prefix, &parts.coinbase_suffix, parts.layout);
+        let prepared = Prepared::new(
+            &parts.coinbase_prefix,
+            &parts.coinbase_suffix,
+            parts.layout,
+            &parts.branch,
+        );
         Ok(Self {
             id: parts.id,
             link: parts.link,

@@ -1,9 +1,10 @@
 //! A share and its proof: the header a miner claims and the hash that header has.
 //!
 //! Not a verdict: ranges, targets and duplicates are checked by whoever asks. The invariant: [`prove`] allocates
-//! nothing and hashes exactly what a full node would hash for this share.
+//! nothing and hashes exactly what a full node would hash for this share, however many are hashed together.
 
-use super::{Lane, Target, Work, hash};
+use super::hash::{self, Hole, Kernel, Plan};
+use super::{Lane, Target, Work};
 
 /// What a miner sends, in the terms of [`Work`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +29,12 @@ pub struct Proof {
 }
 
 impl Proof {
+    /// Of nothing: what a place for a proof holds until there is one. Its hash meets no target.
+    pub const NONE: Self = Self {
+        hash: [0xff; 32],
+        header: [0; 80],
+    };
+
     /// Difficulty of the hash, correctly rounded.
     pub fn difficulty(&self) -> f64 {
         Target::from_le_bytes(&self.hash).difficulty()
@@ -36,15 +43,66 @@ impl Proof {
 
 /// Hashes a share: coinbase, merkle fold, header. No allocation.
 pub fn prove(work: &Work, lane: Lane, share: &Share) -> Proof {
-    let layout = work.layout;
-    let lane = &lane.bytes(layout)[..usize::from(layout.lane)];
-    let en2 = &share.en2[..usize::from(layout.rolled)];
-    let leaf = work.prepared.coinbase_hash(lane, en2);
-    let root = hash::merkle_root(leaf, &work.branch);
-    let header = header(work, share, &root);
-    Proof {
-        hash: hash::header_hash(&header),
-        header,
+    let mut proof = [Proof::NONE];
+    prove_all(work, &[(lane, *share)], &mut proof);
+    let [proof] = proof;
+    proof
+}
+
+/// Hashes shares of one work, as many side by side as is best on this machine. No allocation.
+///
+/// # Panics
+/// If there are fewer `proofs` than claims; those beyond stay as they are.
+pub fn prove_all(work: &Work, claims: &[(Lane, Share)], proofs: &mut [Proof]) {
+    prove_all_by(hash::plan(), work, claims, proofs);
+}
+
+/// [`prove_all`] by a plan of one's own: to measure and to test.
+///
+/// # Panics
+/// As [`prove_all`].
+pub fn prove_all_by(plan: Plan, work: &Work, claims: &[(Lane, Share)], proofs: &mut [Proof]) {
+    let mut proofs = &mut proofs[..claims.len()];
+    let mut left = claims;
+    while !left.is_empty() {
+        let (kernel, taken) = plan.next(left.len());
+        let (now, later) = left.split_at(taken);
+        let (out, rest) = proofs.split_at_mut(taken);
+        if kernel.width() == 1 {
+            prove_together::<1>(kernel, work, now, out);
+        } else {
+            prove_together::<{ hash::WIDEST }>(kernel, work, now, out);
+        }
+        (left, proofs) = (later, rest);
+    }
+}
+
+/// One run of a kernel, of at most `N` shares: the size of what lies on the stack.
+#[inline]
+fn prove_together<const N: usize>(
+    kernel: Kernel,
+    work: &Work,
+    claims: &[(Lane, Share)],
+    proofs: &mut [Proof],
+) {
+    let n = claims.len();
+    let mut headers = [[0; 80]; N];
+    let mut digests = [[0; 32]; N];
+    let (headers, digests) = (&mut headers[..n], &mut digests[..n]);
+    let mut holes = [Hole::default(); N];
+    for (hole, (lane, share)) in holes.iter_mut().zip(claims) {
+        *hole = work.prepared.hole(*lane, &share.en2);
+    }
+    kernel.roots(&work.prepared, &holes[..n], digests);
+    for ((header, root), (_, share)) in headers.iter_mut().zip(&*digests).zip(claims) {
+        *header = self::header(work, share, root);
+    }
+    kernel.headers(headers, digests);
+    for ((proof, header), hash) in proofs.iter_mut().zip(headers).zip(digests) {
+        *proof = Proof {
+            hash: *hash,
+            header: *header,
+        };
     }
 }
 
