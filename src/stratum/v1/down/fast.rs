@@ -168,7 +168,11 @@ impl<'a> Rest<'a> {
             digits += more;
             value = value << (4 * more) | u64::from(second);
         }
-        let bytes = value.unbounded_shl(64 - 4 * digits as u32).to_be_bytes();
+        // A shift by all 64 bits is none of Rust's: no digits, no bytes.
+        let bytes = value
+            .checked_shl(64 - 4 * digits as u32)
+            .unwrap_or(0)
+            .to_be_bytes();
         digits
             .is_multiple_of(2)
             .then_some((bytes, (digits / 2) as u8))
