@@ -18,12 +18,6 @@ const FULL: usize = 16;
 /// Every so many verdicts one is timed: a histogram needs no more.
 const TIMED: u32 = 16;
 
-/// No proof yet.
-const NONE: Proof = Proof {
-    hash: [0; 32],
-    header: [0; 80],
-};
-
 /// Shares of one shard that wait for their proof. What has no requests in it is kept for its room.
 #[derive(Debug, Default)]
 pub struct Judge {
@@ -70,7 +64,7 @@ impl Judge {
             ..
         } = self;
         let work = |place: usize| &asked[place].0.work;
-        proofs.resize(asked.len(), NONE);
+        proofs.resize(asked.len(), Proof::NONE);
         places.clear();
         places.extend(0..asked.len());
         places.sort_by_key(|&place| Arc::as_ptr(work(place)));
@@ -81,7 +75,7 @@ impl Judge {
                 (request.lane, request.share)
             }));
             answers.clear();
-            answers.resize(group.len(), NONE);
+            answers.resize(group.len(), Proof::NONE);
             share::prove_all(work(group[0]), claims, answers);
             for (&place, answer) in group.iter().zip(answers.iter()) {
                 proofs[place] = *answer;

@@ -106,13 +106,6 @@ fn prove_together<const N: usize>(
     }
 }
 
-/// Hashes many shares of one work. `proofs` has as many places as there are claims.
-pub fn prove_all(work: &Work, claims: &[(Lane, Share)], proofs: &mut [Proof]) {
-    for ((lane, share), proof) in claims.iter().zip(proofs) {
-        *proof = prove(work, *lane, share);
-    }
-}
-
 /// The whole coinbase of a share, witness stripped (for the block log).
 pub fn coinbase(work: &Work, lane: Lane, share: &Share) -> Vec<u8> {
     let layout = work.layout;
