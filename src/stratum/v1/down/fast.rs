@@ -196,7 +196,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Apart, so that seven fields share one copy: the whole way is 2 KB of code, and no slower for it.
+/// Apart, so that seven fields share one copy: the whole way is below 3 KB of code, and no slower for it.
 #[inline(never)]
 fn digits(word: Word) -> (usize, u32) {
     word.hex()
