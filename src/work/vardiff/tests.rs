@@ -171,7 +171,7 @@ fn the_ceiling_holds_from_the_first_share_on() {
     const MINERS: u32 = 240;
     for (start_factor, met_after) in [1.0, 4.0]
         .into_iter()
-        .flat_map(|factor| [0.0, 5.0, 20.0, 60.0, 120.0, 300.0].map(|after| (factor, after)))
+        .flat_map(|factor| [1.0, 5.0, 20.0, 60.0, 120.0, 300.0].map(|after| (factor, after)))
     {
         let (mut shares, mut ceiling) = (0.0, 0.0);
         for run in 0..MINERS {
@@ -190,6 +190,25 @@ fn the_ceiling_holds_from_the_first_share_on() {
         }
         assert!(shares <= ceiling, "{shares} > {ceiling} after {met_after}");
     }
+}
+
+#[test]
+fn a_miner_that_begins_on_far_too_easy_a_link_is_near_the_ceiling_after_some_ten_shares() {
+    let mut mean = 0.0;
+    for run in 0..100 {
+        let mut world = World::new(run, 4096.0 * HASHES_PER_SHARE / 5.0);
+        world.config.start = difficulty(4096.0);
+        world.config.ceiling_per_minute = 24.0;
+        world.vardiff = Vardiff::new(world.now(), &world.config);
+        world.link = difficulty(4.0);
+        assert_eq!(world.notify(), world.link, "the first obeys its link");
+        world.run(2.0);
+        assert!(world.shares <= 15, "run {run}: {}", world.shares);
+        // Ten shares leave a third of doubt: one power of two.
+        assert!(world.rate() <= 48.0, "run {run}: {}", world.rate());
+        mean += world.rate() / 100.0;
+    }
+    assert!(mean <= 24.0, "{mean}");
 }
 
 #[test]
