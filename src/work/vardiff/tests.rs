@@ -230,7 +230,7 @@ fn a_suggestion_after_the_first_job_is_where_it_starts_over() {
         world.run(0.01);
         world.vardiff.suggest(difficulty(65_536.0));
         world.notify();
-        world.run(60.0);
+        world.run(25.0);
         low += u32::from(world.rate() < 6.0);
         high += u32::from(world.rate() > 25.0);
     }
