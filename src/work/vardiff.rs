@@ -11,8 +11,8 @@
 //! accepted shares -> evidence -> hashrate -> own (x4 or /4 a step) -> min(link) -> or the ceiling's -> advertised
 //! ```
 //!
-//! Before the first share the start difficulty is the evidence, with the weight of one share: a fleet that is met on a
-//! link far too easy for it is no storm then, and a small miner outweighs the guess within half a minute.
+//! A miner's first difficulty obeys its link. From then on the start difficulty is the evidence, with the weight of one
+//! share: a fleet whose link turns far too easy before it is known is no storm, and a small miner outweighs the guess soon.
 
 use super::Difficulty;
 use evidence::{Counts, Evidence};
@@ -126,10 +126,11 @@ impl Vardiff {
     }
 
     /// The difficulty to advertise with the next job from a link whose difficulty is `link`; at most x4 or /4 from the last
-    /// one, except that a lower `link` applies at once, and that a higher one may be followed at once to what the known
-    /// hashrate wants. A power of two. Rounded down. Also remembers it as current.
+    /// one, except that a lower `link` applies at once, and that a higher one, or the ceiling over one that is too low, may
+    /// be followed at once to what the known hashrate wants. A power of two. Rounded down. Also remembers it as current.
     pub fn next(&mut self, now: Instant, config: &Config, link: Difficulty) -> Difficulty {
-        if !self.advertised {
+        let first = !self.advertised;
+        if first {
             (self.at, self.advertised) = (now, true);
         }
         self.wait(now, self.current);
@@ -137,7 +138,11 @@ impl Vardiff {
             self.evidence = self.guess(config);
             self.guessed = true;
         }
-        let (own, next) = self.decide(now, config, link);
+        let (own, mut next) = self.decide(now, config, link);
+        if first {
+            // Nobody is under-credited on a guess alone.
+            next = next.min(link.floor_to_power_of_two());
+        }
         self.own = own;
         if next != self.current {
             self.current = next;
@@ -252,6 +257,10 @@ impl Vardiff {
             return self.current;
         }
         if least > self.current && least > cap {
+            if self.shares >= ENOUGH && self.current <= cap {
+                // The link held it under, not vardiff: no climbing, or each step would be a storm of its own.
+                return least;
+            }
             // A step of vardiff's own: timed and limited, unless the link just moved under it.
             let limit = self.current.max(cap).scaled(if due { STEP } else { 1.0 });
             return least.min(limit);

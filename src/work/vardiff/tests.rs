@@ -171,7 +171,7 @@ fn the_ceiling_holds_from_the_first_share_on() {
     const MINERS: u32 = 240;
     for (start_factor, met_after) in [1.0, 4.0]
         .into_iter()
-        .flat_map(|factor| [0.0, 5.0, 20.0, 60.0, 120.0, 300.0].map(|after| (factor, after)))
+        .flat_map(|factor| [1.0, 5.0, 20.0, 60.0, 120.0, 300.0].map(|after| (factor, after)))
     {
         let (mut shares, mut ceiling) = (0.0, 0.0);
         for run in 0..MINERS {
@@ -193,6 +193,25 @@ fn the_ceiling_holds_from_the_first_share_on() {
 }
 
 #[test]
+fn a_miner_that_begins_on_far_too_easy_a_link_is_near_the_ceiling_after_some_ten_shares() {
+    let mut mean = 0.0;
+    for run in 0..100 {
+        let mut world = World::new(run, 4096.0 * HASHES_PER_SHARE / 5.0);
+        world.config.start = difficulty(4096.0);
+        world.config.ceiling_per_minute = 24.0;
+        world.vardiff = Vardiff::new(world.now(), &world.config);
+        world.link = difficulty(4.0);
+        assert_eq!(world.notify(), world.link, "the first obeys its link");
+        world.run(2.0);
+        assert!(world.shares <= 15, "run {run}: {}", world.shares);
+        // Ten shares leave a third of doubt: one power of two.
+        assert!(world.rate() <= 48.0, "run {run}: {}", world.rate());
+        mean += world.rate() / 100.0;
+    }
+    assert!(mean <= 24.0, "{mean}");
+}
+
+#[test]
 fn a_small_miner_that_starts_on_an_easy_link_is_soon_no_more_above_it() {
     for run in 0..100 {
         // Ideal is 64, what the listener guesses is 16 times that.
@@ -211,7 +230,7 @@ fn a_suggestion_after_the_first_job_is_where_it_starts_over() {
         world.run(0.01);
         world.vardiff.suggest(difficulty(65_536.0));
         world.notify();
-        world.run(60.0);
+        world.run(25.0);
         low += u32::from(world.rate() < 6.0);
         high += u32::from(world.rate() > 25.0);
     }
