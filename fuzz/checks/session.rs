@@ -481,8 +481,8 @@ impl<'a> World<'a> {
         self.end();
         let config = self.config.clone();
         let fresh = Session::new(self.now, SessionId(1), config, self.config.version_mask);
-        let old = std::mem::replace(&mut self.machine, fresh);
-        if let Some((_, memory, _)) = old.into_memory() {
+        let mut old = std::mem::replace(&mut self.machine, fresh);
+        if let Some((_, memory, _)) = old.take_memory() {
             self.memory = memory;
         }
         self.miner = Miner::new(self.prompt);
