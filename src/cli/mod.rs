@@ -1,5 +1,6 @@
 //! The command line: one file per verb. Nothing is decided here that a verb can decide itself.
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod run;
@@ -49,6 +50,8 @@ enum Verb {
     Miners(status::Args),
     /// The pools of a running proxy, one a line, and what is wrong with them
     Pools(status::Args),
+    /// What this machine can do: verdicts a second by kernel, line to verdict, fan-out, connections
+    Bench(bench::Args),
 }
 
 /// Runs the verb that the command line names.
@@ -61,5 +64,6 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => status::summary(&args),
         Verb::Miners(args) => status::miners(&args),
         Verb::Pools(args) => status::pools(&args),
+        Verb::Bench(args) => bench::main(&args),
     }
 }
