@@ -52,10 +52,10 @@ pub(super) fn work(serial: u32) -> Work {
     .expect("this work is within limits")
 }
 
-/// The share that [`line`] tells of.
+/// The share that [`line`] tells of; of the rolled bytes the layout has four.
 pub(super) fn share(nonce: u32) -> Share {
     Share {
-        en2: u64::from(nonce).to_be_bytes(),
+        en2: (u64::from(nonce) << 32).to_be_bytes(),
         ntime: NTIME,
         nonce,
         version: VERSION | ROLLED,
@@ -65,7 +65,7 @@ pub(super) fn share(nonce: u32) -> Share {
 /// As common firmware writes it.
 pub(super) fn line(work: WorkId, nonce: u32) -> Vec<u8> {
     format!(
-        r#"{{"id":{nonce},"method":"mining.submit","params":["account.rig","{work}","{nonce:016x}","{NTIME:08x}","{nonce:08x}","{ROLLED:08x}"]}}"#
+        r#"{{"id":{nonce},"method":"mining.submit","params":["account.rig","{work}","{nonce:08x}","{NTIME:08x}","{nonce:08x}","{ROLLED:08x}"]}}"#
     )
     .into_bytes()
 }

@@ -184,7 +184,7 @@ impl Report {
             (copied, fan_out.copy_ms, 1.0),
             ("as it runs".to_owned(), fan_out.ms, fan_out.ratio),
         ] {
-            writeln!(out, "{what:44}{ms:>8.2}{ratio:>10.2}")?;
+            writeln!(out, "{what:44}{ms:>8.3}{ratio:>10.2}")?;
         }
         writeln!(out)
     }
