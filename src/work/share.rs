@@ -77,6 +77,15 @@ pub fn prove_all_by(plan: Plan, work: &Work, claims: &[(Lane, Share)], proofs: &
     }
 }
 
+/// Merkle roots of one work for many extranonces (lane, rolled bytes), digest byte order: what V2 standard channels need
+/// at a new block. No allocation.
+///
+/// # Panics
+/// If there are fewer `roots` than extranonces; those beyond stay as they are.
+pub fn roots(work: &Work, extranonces: &[(Lane, [u8; 8])], roots: &mut [[u8; 32]]) {
+    hash::roots(hash::plan(), &work.prepared, extranonces, roots);
+}
+
 /// One run of a kernel, of at most `N` shares: the size of what lies on the stack.
 #[inline]
 fn prove_together<const N: usize>(

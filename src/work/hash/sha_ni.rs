@@ -129,12 +129,12 @@ fn compress_scheduled<const N: usize>(start: &States<N>, schedule: &Schedule) ->
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn four_rounds<const N: usize>(states: &mut States<N>, added: &Words<N>) {
-    for i in 0..N {
-        states.cdgh[i] = _mm_sha256rnds2_epu32(states.cdgh[i], states.abef[i], added[i]);
+    let States { abef, cdgh } = states;
+    for ((cdgh, abef), added) in cdgh.iter_mut().zip(&*abef).zip(added) {
+        *cdgh = _mm_sha256rnds2_epu32(*cdgh, *abef, *added);
     }
-    for i in 0..N {
-        let high = _mm_shuffle_epi32::<0b1110>(added[i]);
-        states.abef[i] = _mm_sha256rnds2_epu32(states.abef[i], states.cdgh[i], high);
+    for ((abef, cdgh), added) in abef.iter_mut().zip(&*cdgh).zip(added) {
+        *abef = _mm_sha256rnds2_epu32(*abef, *cdgh, _mm_shuffle_epi32::<0b1110>(*added));
     }
 }
 
@@ -143,12 +143,10 @@ fn four_rounds<const N: usize>(states: &mut States<N>, added: &Words<N>) {
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn next<const N: usize>(a: &Words<N>, b: &Words<N>, c: &Words<N>, d: &Words<N>) -> Words<N> {
     let mut words = *a;
-    for i in 0..N {
-        let sum = _mm_add_epi32(
-            _mm_sha256msg1_epu32(a[i], b[i]),
-            _mm_alignr_epi8::<4>(d[i], c[i]),
-        );
-        words[i] = _mm_sha256msg2_epu32(sum, d[i]);
+    for (i, word) in words.iter_mut().enumerate() {
+        let shifted = _mm_alignr_epi8::<4>(d[i], c[i]);
+        let sum = _mm_add_epi32(_mm_sha256msg1_epu32(*word, b[i]), shifted);
+        *word = _mm_sha256msg2_epu32(sum, d[i]);
     }
     words
 }

@@ -44,6 +44,13 @@ macro_rules! vector {
             }
 
             #[inline(always)]
+            fn big_endian(self) -> Self {
+                let (x, odd) = (self.0, self.splat(0xff00_ff00).0);
+                // SAFETY: `self` exists, so the machine has the instructions.
+                Self(unsafe { $choose!(odd, $ror!(x, 8), $ror!(x, 24)) })
+            }
+
+            #[inline(always)]
             fn add(self, other: Self) -> Self {
                 // SAFETY: `self` exists, so the machine has the instruction.
                 Self(unsafe { $add(self.0, other.0) })
