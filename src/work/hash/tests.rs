@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than any batch of one kernel, so that batches are cut as well.
 const MOST: usize = 17;
+const PREV_HASH: [u8; 32] = *b"the hash of the block before it.";
+const NBITS: u32 = 0x1705_1234;
 
 #[test]
 fn sha256d_pads_right_at_every_length_around_the_block_borders() {
@@ -40,7 +42,7 @@ fn every_split_of_prefix_and_suffix_gives_the_hash_of_the_whole_in_every_kernel(
     for prefix in 0..140 {
         for suffix in 0..140 {
             let (a, b) = (&data[..prefix], &data[200..200 + suffix]);
-            let prepared = Prepared::new(a, b, Layout::WIDE, &[]);
+            let prepared = Prepared::new((a, b), Layout::WIDE, &[], (&[0; 32], 0));
             let expected = naive(&[a, b"lane", b"roll", b].concat());
             let extranonce = (Lane(u32::from_be_bytes(*b"lane")), *b"rollmore");
             for kernel in kernels() {
@@ -108,18 +110,30 @@ fn the_wide_algorithm_is_right_without_any_special_instruction() {
         .iter()
         .map(|(lane, en2)| prepared.hole(*lane, en2))
         .collect();
+    let claims = job.claims(3).into_iter();
+    let claims: Vec<_> = claims.map(|(lane, s)| prepared.claim(lane, &s)).collect();
     for n in 1..=3 {
-        let mut roots = vec![[0; 32]; n];
-        wide::roots(Plain([0; 3]), &prepared, &holes[..n], &mut roots);
         let expected: Vec<_> = extranonces[..n].iter().map(|e| job.root(*e)).collect();
+        let (mut roots, mut hashes) = (vec![[0; 32]; n], vec![[0; 32]; n]);
+        wide::roots(Plain([0; 3]), &prepared, &holes[..n], &mut roots);
         assert_eq!(roots, expected);
-        let headers = [[1; 80], [2; 80], [3; 80]];
-        let mut hashes = vec![[0; 32]; n];
-        wide::headers(Plain([0; 3]), &headers[..n], &mut hashes);
-        assert_eq!(
-            hashes,
-            headers[..n].iter().map(|h| naive(h)).collect::<Vec<_>>()
+        roots.fill([0; 32]);
+        wide::prove(
+            Plain([0; 3]),
+            &prepared,
+            &claims[..n],
+            &mut roots,
+            &mut hashes,
         );
+        assert_eq!(roots, expected);
+        let headers: Vec<_> = (0..n)
+            .map(|i| prepared.header(&claims[i], &roots[i]))
+            .collect();
+        let expected: Vec<_> = headers.iter().map(|header| naive(header)).collect();
+        assert_eq!(hashes, expected);
+        hashes.fill([0; 32]);
+        wide::headers(Plain([0; 3]), &headers, &mut hashes);
+        assert_eq!(hashes, expected);
     }
 }
 
@@ -239,7 +253,12 @@ impl Job {
     }
 
     fn prepared(&self) -> Prepared {
-        Prepared::new(&self.prefix, &self.suffix, self.layout, &self.branch)
+        Prepared::new(
+            (&self.prefix, &self.suffix),
+            self.layout,
+            &self.branch,
+            (&PREV_HASH, NBITS),
+        )
     }
 
     fn extranonces(&self, n: usize) -> Vec<(Lane, [u8; 8])> {
@@ -248,6 +267,33 @@ impl Job {
             (Lane((mixed >> 13) as u32), mixed.to_le_bytes())
         };
         (0..n).map(each).collect()
+    }
+
+    fn claims(&self, n: usize) -> Vec<(Lane, Share)> {
+        let each = |(lane, en2): (Lane, [u8; 8])| {
+            let nonce = u32::from_le_bytes([en2[1], en2[5], en2[2], en2[7]]);
+            let (ntime, version) = (nonce.wrapping_mul(5), nonce.rotate_left(9));
+            let share = Share {
+                en2,
+                ntime,
+                nonce,
+                version,
+            };
+            (lane, share)
+        };
+        self.extranonces(n).into_iter().map(each).collect()
+    }
+
+    fn header(&self, share: &Share, root: &[u8; 32]) -> Vec<u8> {
+        [
+            &share.version.to_le_bytes()[..],
+            &PREV_HASH,
+            root,
+            &share.ntime.to_le_bytes(),
+            &NBITS.to_le_bytes(),
+            &share.nonce.to_le_bytes(),
+        ]
+        .concat()
     }
 
     fn root(&self, (lane, en2): (Lane, [u8; 8])) -> [u8; 32] {
@@ -272,6 +318,16 @@ impl Job {
             let mut out = vec![[0xee; 32]; n + 1];
             roots(plan, &prepared, &extranonces, &mut out);
             assert_eq!(out, expected, "{plan}, {n} together, {self:?}");
+            let claims = self.claims(n);
+            let mut seen = 0;
+            prove(plan, &prepared, &claims, |i, root, hash| {
+                assert_eq!(i, seen);
+                assert_eq!(root, &expected[i], "{plan}, {i} of {n}, {self:?}");
+                let header = self.header(&claims[i].1, root);
+                assert_eq!(hash, &naive(&header), "{plan}, {i} of {n}, {self:?}");
+                seen += 1;
+            });
+            assert_eq!(seen, n);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! the words of a digest are already the lanes of the next message.
 
 use super::block::{DIGEST_END, HEADER_END, INITIAL, PAIR_END, ROUND, Schedule};
-use super::{Hole, Prepared, WIDEST};
+use super::{Claim, Hole, Prepared, WIDEST};
 
 /// A vector of 32-bit words. Values exist only where the machine can compute with them: the first comes from code that
 /// was entered after asking, all others come from that one (`self` in [`Vector::splat`] and [`Vector::load`] is but a witness).
@@ -36,21 +36,70 @@ pub(super) trait Vector: Copy {
     fn small_sigma1(self) -> Self;
 }
 
+/// One root and one hash per claim; `any` is a witness.
+#[inline(always)]
+pub(super) fn prove<V: Vector>(
+    any: V,
+    job: &Prepared,
+    claims: &[Claim],
+    roots: &mut [[u8; 32]],
+    hashes: &mut [[u8; 32]],
+) {
+    let mut columns = [[0; WIDEST]; 3];
+    let mut holes = [Hole::default(); WIDEST];
+    for (lane, claim) in claims.iter().enumerate().take(V::WIDTH) {
+        holes[lane] = claim.hole;
+        columns[0][lane] = claim.version;
+        columns[1][lane] = claim.ntime;
+        columns[2][lane] = claim.nonce;
+    }
+    let root = fold(any, job, &holes);
+    digests(root, roots);
+    let mut message = [any; 32];
+    message[0] = any.load(&columns[0]);
+    message[1..9].copy_from_slice(&splat(any, &job.0.prev_hash));
+    message[9..17].copy_from_slice(&root);
+    message[17] = any.load(&columns[1]);
+    message[18] = any.splat(job.0.nbits);
+    message[19] = any.load(&columns[2]);
+    digests(seal(message), hashes);
+}
+
 /// One root per hole; `any` is a witness.
 #[inline(always)]
-pub(super) fn roots<V: Vector>(any: V, job: &Prepared, holes: &[Hole], roots: &mut [[u8; 32]]) {
+pub(super) fn roots<V: Vector>(any: V, job: &Prepared, given: &[Hole], roots: &mut [[u8; 32]]) {
+    let mut holes = [Hole::default(); WIDEST];
+    for (hole, given) in holes.iter_mut().zip(given) {
+        *hole = *given;
+    }
+    digests(fold(any, job, &holes), roots);
+}
+
+/// One hash per header; `any` is a witness.
+#[inline(always)]
+pub(super) fn headers<V: Vector>(any: V, headers: &[[u8; 80]], hashes: &mut [[u8; 32]]) {
+    let mut columns = [[0; WIDEST]; 20];
+    spread(headers, &mut columns);
+    let mut message = [any; 32];
+    for (vector, column) in message.iter_mut().zip(&columns) {
+        *vector = any.load(column).big_endian();
+    }
+    digests(seal(message), hashes);
+}
+
+/// Coinbase and merkle fold.
+#[inline(always)]
+fn fold<V: Vector>(any: V, job: &Prepared, holes: &[Hole; WIDEST]) -> [V; 8] {
     let mut head = [any; 32];
     for (vector, word) in head.iter_mut().zip(job.0.head) {
         *vector = any.splat(word);
     }
-    let mut columns = [[0; WIDEST]; 4];
-    for (lane, hole) in holes.iter().enumerate().take(V::WIDTH) {
-        for (column, word) in columns.iter_mut().zip(hole.0) {
-            column[lane] = word;
+    for (i, vector) in head[job.0.first..][..4].iter_mut().enumerate() {
+        let mut column = [0; WIDEST];
+        for (word, hole) in column.iter_mut().zip(holes) {
+            *word = hole.0[i];
         }
-    }
-    for (vector, column) in head[job.0.first..].iter_mut().zip(&columns) {
-        *vector = any.load(column);
+        *vector = any.load(&column);
     }
     let mut state = splat(any, &job.0.midstate);
     for block in &head.as_chunks().0[..job.0.heads] {
@@ -64,18 +113,13 @@ pub(super) fn roots<V: Vector>(any: V, job: &Prepared, holes: &[Hole], roots: &m
         state = compress::<V, false>(splat(any, &INITIAL), pair);
         state = compress_scheduled(state, &PAIR_END);
     }
-    digests(again(state), roots);
+    again(state)
 }
 
-/// One hash per header; `any` is a witness.
+/// Headers of 20 words, with room for the padding, hashed twice.
 #[inline(always)]
-pub(super) fn headers<V: Vector>(any: V, headers: &[[u8; 80]], hashes: &mut [[u8; 32]]) {
-    let mut columns = [[0; WIDEST]; 20];
-    spread(headers, &mut columns);
-    let mut message = [any; 32];
-    for (vector, column) in message.iter_mut().zip(&columns) {
-        *vector = any.load(column).big_endian();
-    }
+fn seal<V: Vector>(mut message: [V; 32]) -> [V; 8] {
+    let any = message[0];
     for (vector, word) in message[20..].iter_mut().zip(HEADER_END) {
         *vector = any.splat(word);
     }
@@ -83,7 +127,7 @@ pub(super) fn headers<V: Vector>(any: V, headers: &[[u8; 80]], hashes: &mut [[u8
     for block in message.as_chunks().0 {
         state = compress::<V, false>(state, *block);
     }
-    digests(again(state), hashes);
+    again(state)
 }
 
 /// The second SHA-256, of finished first states.
@@ -120,18 +164,13 @@ fn digests<V: Vector>(state: [V; 8], digests: &mut [[u8; 32]]) {
     gather(&columns, digests);
 }
 
-/// The words of headers, as they lie in memory, into the lanes that will hash them: four by four, which any machine turns
-/// in a few instructions. Not inlined, as the next: compiled for a vector machine this becomes gathers and scatters.
+/// The words of headers, as they lie in memory, into the lanes that will hash them. Not inlined, as the next: compiled for
+/// a vector machine this becomes gathers and scatters, which are no faster than plain moves and more code.
 #[inline(never)]
 fn spread(headers: &[[u8; 80]], columns: &mut [[u32; WIDEST]; 20]) {
-    const NONE: &[u8; 80] = &[0; 80];
-    for (four, headers) in headers.chunks(4).take(WIDEST / 4).enumerate() {
-        let rows: [&[u8; 80]; 4] = std::array::from_fn(|i| headers.get(i).unwrap_or(NONE));
-        for (quarter, columns) in columns.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let square = turned(rows.map(|row| quad(&row.as_chunks().0[quarter])));
-            for (column, words) in columns.iter_mut().zip(square) {
-                column.as_chunks_mut().0[four] = words;
-            }
+    for (lane, header) in headers.iter().enumerate().take(WIDEST) {
+        for (column, word) in columns.iter_mut().zip(header.as_chunks().0) {
+            column[lane] = u32::from_ne_bytes(*word);
         }
     }
 }
@@ -139,34 +178,12 @@ fn spread(headers: &[[u8; 80]], columns: &mut [[u32; WIDEST]; 20]) {
 /// Lanes into digests.
 #[inline(never)]
 fn gather(columns: &[[u32; WIDEST]; 8], digests: &mut [[u8; 32]]) {
-    for (four, digests) in digests.chunks_mut(4).take(WIDEST / 4).enumerate() {
-        for (half, columns) in columns.as_chunks::<4>().0.iter().enumerate() {
-            let square = turned(columns.map(|column| column.as_chunks().0[four]));
-            for (digest, words) in digests.iter_mut().zip(square) {
-                digest.as_chunks_mut().0[half] = bytes(&words);
-            }
+    for (lane, digest) in digests.iter_mut().enumerate().take(WIDEST) {
+        let bytes = digest.as_chunks_mut().0.iter_mut();
+        for (chunk, column) in bytes.zip(columns) {
+            *chunk = column[lane].to_ne_bytes();
         }
     }
-}
-
-/// Rows for columns.
-#[inline(always)]
-fn turned(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
-    std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
-}
-
-#[inline(always)]
-fn quad(bytes: &[u8; 16]) -> [u32; 4] {
-    std::array::from_fn(|i| u32::from_ne_bytes(bytes.as_chunks().0[i]))
-}
-
-#[inline(always)]
-fn bytes(quad: &[u32; 4]) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    for (chunk, word) in bytes.as_chunks_mut().0.iter_mut().zip(quad) {
-        *chunk = word.to_ne_bytes();
-    }
-    bytes
 }
 
 /// One round (FIPS 180-4, 6.2.2, step 3). The names turn instead of the values. A macro: a closure would not be compiled
