@@ -1,5 +1,5 @@
 //! What one share costs: every kernel of this machine at every batch size, against the bound "44 compressions", against
-//! naive sha2 and, where it is built in, against `channels_sv2`.
+//! naive sha2 and against `validate_share` of `channels_sv2`, the reference implementation of Stratum V2.
 //!
 //! Not a criterion harness: the question is a ratio within one run (PERFORMANCE.md section 1), so each figure is the
 //! least of many repetitions, taken in turns. The invariant: every timed way gives the same hash, asserted first.
@@ -8,8 +8,11 @@
 //! instructions per share under callgrind, where valgrind is installed (it hides SHA-NI and AVX-512: the portable kernel
 //! and AVX2 are counted).
 
+use channels_sv2::client::extended::ExtendedChannel;
+use mining_sv2::SubmitSharesExtendedOwned;
 use sha2::{Digest, Sha256, block_api::compress256};
 use sluice::work::hash::{self, Kernel, Plan};
+use sluice::work::seen::Seen;
 use sluice::work::share::{self, Share};
 use sluice::work::{Difficulty, Lane, Layout, LinkId, Parts, Proof, Target, Work, WorkId};
 use std::hint::black_box;
@@ -25,6 +28,9 @@ const COUNTED: usize = 200;
 const SIZES: [usize; 10] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16];
 /// Multiplies in the chain that a cycle is measured by; each waits three cycles for the one before.
 const CHAIN: u64 = 3_000;
+
+#[path = "../tests/sri/channel.rs"]
+mod channel;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -73,6 +79,7 @@ fn report(work: &Work, repetitions: u32) {
     let selected = hash::select(None, Instant::now).expect("auto is always there");
     println!("plan: {}", selected.plan);
     let blocks = vec![[0x5a; 64]; COMPRESSIONS * 16];
+    let (mut rival, mut refusing) = (Rival::new(work, [0xff; 32]), Rival::new(work, [0; 32]));
     let mut rows = vec![
         Row::new("cycle", CHAIN as usize * 3, chain),
         Row::new("bulk", 16, move || {
@@ -85,6 +92,8 @@ fn report(work: &Work, repetitions: u32) {
                 black_box(naive_hash(black_box(work), &share_of(nonce)));
             }
         }),
+        Row::new("channels_sv2, accepted", 16, move || rival.judge(16)),
+        Row::new("channels_sv2, refused", 16, move || refusing.judge(16)),
     ];
     for (name, plan) in plans() {
         for n in SIZES {
@@ -95,6 +104,10 @@ fn report(work: &Work, repetitions: u32) {
         }
     }
     for n in [1, 16] {
+        let (mut seen, mut nonce) = (Seen::default(), 0);
+        rows.push(Row::new("with target and duplicates", 16, move || {
+            judge(work, &mut seen, &mut nonce, n);
+        }));
         rows.push(Row::new("header only", 16, move || hash_headers(n)));
         rows.push(Row::new("root only", 16, move || hash_roots(work, n)));
     }
@@ -110,7 +123,7 @@ fn report(work: &Work, repetitions: u32) {
 
 /// Cycles per share and hash efficiency.
 fn print(rows: &[Row<'_>]) {
-    let (cycle, bulk, naive) = (rows[0].each(), rows[1].each(), rows[2].each());
+    let [cycle, bulk, naive, rival, refusing] = [0, 1, 2, 3, 4].map(|i| rows[i].each());
     println!("one cycle: {cycle:.3} ns");
     println!(
         "bound, {COMPRESSIONS} bulk compressions: {bulk:.0} ns, {:.0} cycles",
@@ -120,7 +133,7 @@ fn print(rows: &[Row<'_>]) {
     println!("cycles per share (hash efficiency) by shares together:");
     print!("{:<13}", "");
     SIZES.iter().for_each(|n| print!("{n:>14}"));
-    let (table, parts) = rows[3..].split_at(plans().len() * SIZES.len());
+    let (table, parts) = rows[5..].split_at(plans().len() * SIZES.len());
     for row in table.chunks(SIZES.len()) {
         print!("\n{:<13}", row[0].name);
         for cell in row {
@@ -129,7 +142,7 @@ fn print(rows: &[Row<'_>]) {
         }
     }
     println!();
-    for (n, rows) in [1, 16].iter().zip(parts.chunks(2)) {
+    for (n, rows) in [1, 16].iter().zip(parts.chunks(3)) {
         for row in rows {
             let cycles = row.each() / cycle;
             println!(
@@ -138,6 +151,31 @@ fn print(rows: &[Row<'_>]) {
                 row.each()
             );
         }
+    }
+    println!("channels_sv2 validate_share, and how many times as long it takes as ours:");
+    let auto = &table[table.len() - SIZES.len()..];
+    for (what, theirs, ours) in [
+        (
+            "accepted, to the hash alone",
+            rival,
+            [&auto[0], &auto[SIZES.len() - 1]],
+        ),
+        (
+            "accepted, to target and duplicates",
+            rival,
+            [&parts[0], &parts[3]],
+        ),
+        (
+            "refused, to the hash alone",
+            refusing,
+            [&auto[0], &auto[SIZES.len() - 1]],
+        ),
+    ] {
+        let [alone, together] = ours.map(|row| theirs / row.each());
+        let cycles = theirs / cycle;
+        println!(
+            "{what}: {theirs:.0} ns, {cycles:.0} cycles, {alone:.2} alone, {together:.2} at 16"
+        );
     }
 }
 
@@ -155,6 +193,49 @@ fn chain() {
         x = x.wrapping_mul(x);
     }
     black_box(x);
+}
+
+/// `channels_sv2` on the same work. Where its target refuses them, neither its duplicate set nor its accounting is timed.
+struct Rival {
+    channel: ExtendedChannel,
+    share: SubmitSharesExtendedOwned,
+}
+
+impl Rival {
+    fn new(work: &Work, target: [u8; 32]) -> Self {
+        let mut channel = channel::of(work, LANE, &target);
+        let share = channel::submit(work, &share_of(0));
+        let judged = channel.validate_share(share.clone());
+        assert_eq!(judged.is_ok(), target == [0xff; 32], "{judged:?}");
+        Self { channel, share }
+    }
+
+    fn judge(&mut self, shares: u32) {
+        for _ in 0..shares {
+            // A copy, as a parsed message would be: no part of the verdict, and a small one of the time.
+            self.share.nonce += 1;
+            let _ = black_box(self.channel.validate_share(black_box(self.share.clone())));
+        }
+    }
+}
+
+/// A verdict with all that is asked once the hash is known, sixteen times.
+fn judge(work: &Work, seen: &mut Seen, nonce: &mut u32, together: usize) {
+    let mut claims = [(LANE, share_of(0)); 16];
+    let mut proofs = [Proof::NONE; 16];
+    for claim in &mut claims {
+        *nonce += 1;
+        claim.1 = share_of(*nonce);
+    }
+    let easy = black_box(Target::from_le_bytes(&[0xff; 32]));
+    for (claims, proofs) in claims.chunks(together).zip(proofs.chunks_mut(together)) {
+        share::prove_all(work, black_box(claims), proofs);
+        for proof in proofs {
+            let block = work.network_target.is_met_by(&proof.hash);
+            let met = easy.is_met_by(&proof.hash);
+            black_box((block, met, seen.insert(&work.prev_hash, &proof.hash)));
+        }
+    }
 }
 
 fn hash_headers(together: usize) {
@@ -256,8 +337,18 @@ fn share_of(nonce: u32) -> Share {
     }
 }
 
-/// A 300-byte coinbase with the lane in its second block, 12 branches.
+/// A 300-byte coinbase with the lane in its second block, 12 branches. `channels_sv2` parses it: it must be a transaction.
+///
+/// | version, inputs | null outpoint | script: length, height, **extranonce**, end | sequence, outputs | two outputs | lock time |
+/// |---|---|---|---|---|---|
+/// | 5 bytes | 36 | 1 + 68 + **8** + 15 | 5 | 158 | 4 |
 fn work() -> Work {
+    let outpoint = [&[0; 32][..], &[0xff; 4]].concat();
+    let prefix = [&[2, 0, 0, 0, 1][..], &outpoint, &[91], &[0x51; 68]].concat();
+    let output = [&[7; 8][..], &[70], &[0x6a; 70]].concat();
+    let end = [&[0x51; 15][..], &[0xff; 4], &[2]].concat();
+    let suffix = [&end[..], &output, &output, &[0; 4]].concat();
+    assert_eq!(prefix.len() + 8 + suffix.len(), 300);
     Work::new(Parts {
         id: WorkId(1),
         link: LinkId(0),
@@ -272,8 +363,8 @@ fn work() -> Work {
         pool_ntime: 1_700_000_000,
         layout: Layout::WIDE,
         pad: 0,
-        coinbase_prefix: (0..110).collect(),
-        coinbase_suffix: (0..182).collect(),
+        coinbase_prefix: prefix.into(),
+        coinbase_suffix: suffix.into(),
         branch: (0..12).map(|i| [i; 32]).collect(),
         pool_target: Target::from_difficulty(Difficulty::ONE),
         pool_difficulty: Difficulty::ONE,

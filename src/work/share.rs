@@ -77,7 +77,15 @@ pub fn prove_all_by(plan: Plan, work: &Work, claims: &[(Lane, Share)], proofs: &
 /// # Panics
 /// If there are fewer `roots` than extranonces; those beyond stay as they are.
 pub fn roots(work: &Work, extranonces: &[(Lane, [u8; 8])], roots: &mut [[u8; 32]]) {
-    hash::roots(hash::plan(), &work.prepared, extranonces, roots);
+    roots_by(hash::plan(), work, extranonces, roots);
+}
+
+/// [`roots`] by a plan of one's own: to measure and to test.
+///
+/// # Panics
+/// As [`roots`].
+pub fn roots_by(plan: Plan, work: &Work, extranonces: &[(Lane, [u8; 8])], roots: &mut [[u8; 32]]) {
+    hash::roots(plan, &work.prepared, extranonces, roots);
 }
 
 /// The whole coinbase of a share, witness stripped (for the block log).

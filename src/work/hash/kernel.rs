@@ -14,6 +14,9 @@ use std::fmt;
 #[derive(Clone, Copy)]
 pub struct Kernel(&'static Code);
 
+/// Where a kernel writes.
+type Digests<'a> = &'a mut [[u8; 32]];
+
 /// What is known of a kernel, on any machine.
 pub(super) struct Code {
     /// As it is forced, shown and measured.
@@ -28,11 +31,11 @@ pub(super) struct Code {
     superseded_by: Option<&'static str>,
     present: fn() -> bool,
     /// From at most `width` claims to as many roots and hashes. May be called only if present.
-    prove: unsafe fn(&Prepared, &[Claim], &mut [[u8; 32]], &mut [[u8; 32]]),
+    prove: unsafe fn(&Prepared, &[Claim], roots: Digests<'_>, hashes: Digests<'_>),
     /// From at most `width` holes to as many roots. May be called only if present.
-    roots: unsafe fn(&Prepared, &[Hole], &mut [[u8; 32]]),
+    roots: unsafe fn(&Prepared, &[Hole], roots: Digests<'_>),
     /// From at most `width` headers to as many hashes. May be called only if present.
-    headers: unsafe fn(&[[u8; 80]], &mut [[u8; 32]]),
+    headers: unsafe fn(&[[u8; 80]], hashes: Digests<'_>),
 }
 
 /// All of them, narrow before wide. A [`super::Plan`] counts by place here.
@@ -185,8 +188,8 @@ impl Kernel {
         self,
         job: &Prepared,
         claims: &[Claim],
-        roots: &mut [[u8; 32]],
-        hashes: &mut [[u8; 32]],
+        roots: Digests<'_>,
+        hashes: Digests<'_>,
     ) {
         assert!(claims.len() <= self.0.width);
         assert!(claims.len() == roots.len() && claims.len() == hashes.len());
@@ -198,7 +201,7 @@ impl Kernel {
     ///
     /// # Panics
     /// If there are more holes than its width, or not as many roots.
-    pub(super) fn roots(self, job: &Prepared, holes: &[Hole], roots: &mut [[u8; 32]]) {
+    pub(super) fn roots(self, job: &Prepared, holes: &[Hole], roots: Digests<'_>) {
         assert!(holes.len() <= self.0.width && holes.len() == roots.len());
         // SAFETY: as above.
         unsafe { (self.0.roots)(job, holes, roots) }
@@ -208,7 +211,7 @@ impl Kernel {
     ///
     /// # Panics
     /// If there are more headers than its width, or not as many hashes.
-    pub(super) fn headers(self, headers: &[[u8; 80]], hashes: &mut [[u8; 32]]) {
+    pub(super) fn headers(self, headers: &[[u8; 80]], hashes: Digests<'_>) {
         assert!(headers.len() <= self.0.width && headers.len() == hashes.len());
         // SAFETY: as above.
         unsafe { (self.0.headers)(headers, hashes) }

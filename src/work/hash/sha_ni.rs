@@ -228,14 +228,14 @@ fn same<const N: usize>(state: &[u32; 8]) -> States<N> {
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn digests<const N: usize>(states: &States<N>) -> [Words<N>; 2] {
-    let mut words = [states.abef, states.cdgh];
-    for i in 0..N {
-        let abef = _mm_shuffle_epi32::<0b00_01_10_11>(states.abef[i]);
-        let cdgh = _mm_shuffle_epi32::<0b00_01_10_11>(states.cdgh[i]);
-        words[0][i] = _mm_unpacklo_epi64(abef, cdgh);
-        words[1][i] = _mm_unpackhi_epi64(abef, cdgh);
+    let [mut low, mut high] = [states.abef, states.cdgh];
+    for (low, high) in low.iter_mut().zip(&mut high) {
+        let abef = _mm_shuffle_epi32::<0b00_01_10_11>(*low);
+        let cdgh = _mm_shuffle_epi32::<0b00_01_10_11>(*high);
+        *low = _mm_unpacklo_epi64(abef, cdgh);
+        *high = _mm_unpackhi_epi64(abef, cdgh);
     }
-    words
+    [low, high]
 }
 
 /// The block that begins at a word of each head.

@@ -284,7 +284,22 @@ fn sums<V: Vector>(mut start: [V; 8], end: [V; 8]) -> [V; 8] {
 pub(super) mod plain {
     //! The vector that any machine has, so that the algorithm is tested where there is no other.
 
-    use super::{Vector, WIDEST};
+    use super::{INITIAL, Schedule, Vector, WIDEST, compress, compress_scheduled, splat};
+    use crate::work::hash::block;
+
+    /// A whole message, every block both ways.
+    pub(in super::super) fn sha256(message: &[u8]) -> [u8; 32] {
+        let mut bytes = [message, &[0x80]].concat();
+        bytes.resize((bytes.len() + 8).next_multiple_of(64) - 8, 0);
+        bytes.extend((8 * message.len() as u64).to_be_bytes());
+        let mut state = splat(Plain([0; 3]), &INITIAL);
+        for block in bytes.as_chunks().0.iter().map(block::words) {
+            let scheduled = compress_scheduled(state, &Schedule::of(&block));
+            state = compress::<_, false>(state, block.map(|word| Plain([word; 3])));
+            assert_eq!(scheduled.map(|v| v.0), state.map(|v| v.0));
+        }
+        block::digest(&state.map(|vector| vector.0[1]))
+    }
 
     #[derive(Clone, Copy)]
     pub(in super::super) struct Plain(pub(in super::super) [u32; 3]);
