@@ -223,6 +223,7 @@ fn config(now: Instant) -> Config {
         submits: bucket,
         others: bucket,
         version_mask: 0,
+        fast_lines: true,
         wall: WallAnchor {
             at: now,
             unix_s: 1_700_000_000,

@@ -249,7 +249,7 @@ impl App {
             }
         }
         for (at, sockets) in per_shard.into_iter().enumerate() {
-            let shard = Arc::new(Shard::new(hub.clone()));
+            let shard = Arc::new(Shard::new(hub.clone(), config.batches));
             let listens: Vec<_> = sockets
                 .into_iter()
                 .map(|(id, socket, tls)| {
@@ -344,15 +344,22 @@ fn thread(
         })
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+/// Sockets that one look at the system brings at most: a turn's shares are answered before the first has grown cold.
+const EVENTS: usize = 64;
+
+fn runtime() -> tokio::runtime::Builder {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all();
+    builder
 }
 
 /// One shard: its listeners until cancelled, then its sessions until the last is gone.
 fn serve_shard(listens: Vec<(Arc<Listen>, TcpListener)>, shard: Arc<Shard>) -> io::Result<()> {
-    runtime()?.block_on(async move {
+    let mut runtime = runtime();
+    let resting = shard.clone();
+    runtime.on_thread_park(move || resting.rests());
+    runtime.max_io_events_per_tick(EVENTS);
+    runtime.build()?.block_on(async move {
         let beat = tokio::spawn(shard::beat(shard.clone()));
         let mut ears = Vec::new();
         for (at, _) in shard.hub.links.iter().enumerate() {
@@ -397,7 +404,7 @@ fn control(
     router: tasks::router::Start,
     heartbeat: Option<Arc<Board>>,
 ) -> io::Result<()> {
-    runtime()?.block_on(async move {
+    runtime().build()?.block_on(async move {
         let router = tokio::spawn(tasks::router::run(router));
         if let Some(board) = heartbeat {
             tokio::spawn(admin::heartbeat(board));

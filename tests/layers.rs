@@ -156,11 +156,9 @@ fn every_file_opens_with_what_it_is() {
 fn no_queue_is_unbounded() {
     for (path, _) in sources() {
         for (number, line) in code(&path) {
-            assert!(
-                !line.contains("unbounded"),
-                "{}:{number}: {line}",
-                path.display()
-            );
+            // `unbounded_shl` and `unbounded_shr` are shifts of integers.
+            let names_one = line.replace("unbounded_sh", "").contains("unbounded");
+            assert!(!names_one, "{}:{number}: {line}", path.display());
         }
     }
 }

@@ -481,8 +481,8 @@ impl<'a> World<'a> {
         self.end();
         let config = self.config.clone();
         let fresh = Session::new(self.now, SessionId(1), config, self.config.version_mask);
-        let old = std::mem::replace(&mut self.machine, fresh);
-        if let Some((_, memory, _)) = old.into_memory() {
+        let mut old = std::mem::replace(&mut self.machine, fresh);
+        if let Some((_, memory, _)) = old.take_memory() {
             self.memory = memory;
         }
         self.miner = Miner::new(self.prompt);
@@ -520,6 +520,7 @@ fn config(program: &mut Program<'_>, now: Instant) -> Config {
         submits: program.pick(&[brisk, slow]),
         others: program.pick(&[brisk, slow]),
         version_mask: program.pick(&[0x1fff_e000, 0x1fff_e000, 0, u32::MAX]),
+        fast_lines: true,
         wall: WallAnchor {
             at: now,
             unix_s: UNIX_S,

@@ -58,7 +58,9 @@ pub(super) fn config(
     let lanes = lanes(document, limits.as_ref(), findings);
     let times = failover(document, lab, findings);
     let log = log(&document.section("log"), findings);
-    let run = run(&document.section("run"), lab, findings);
+    let run_section = document.section("run");
+    let run = run(&run_section, lab, findings);
+    let batches = run_section.take("batches", findings, units::flag);
     if findings.has_errors() {
         return None;
     }
@@ -84,6 +86,7 @@ pub(super) fn config(
         },
         limits: limits?,
         shards,
+        batches: batches?,
         api: api?,
         log: log?,
         grace,
@@ -122,11 +125,15 @@ fn shared(document: &Document, limits: &Section<'_>, lab: bool, findings: &mut F
         per_second: 1000.0,
         burst: 1000.0,
     };
+    let fast_lines = document
+        .section("run")
+        .take("fast_lines", findings, units::flag);
     Shared {
         version_mask,
         refresh: refresh.unwrap_or(*range.end()),
         submits: submits.unwrap_or(nothing),
         others: others.unwrap_or(nothing),
+        fast_lines: fast_lines.unwrap_or(true),
         wall: wall(),
     }
 }

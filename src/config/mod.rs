@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// Session shards (threads).
     pub shards: usize,
+    /// Shares that come at the same moment are judged side by side.
+    pub batches: bool,
     /// API and metrics; `None`: off.
     pub api: Option<Api>,
     /// Logs.
@@ -110,6 +112,7 @@ struct Shared {
     refresh: Duration,
     submits: session::Bucket,
     others: session::Bucket,
+    fast_lines: bool,
     wall: session::WallAnchor,
 }
 

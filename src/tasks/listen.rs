@@ -262,3 +262,20 @@ where
     .await;
     drop(permit);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_task_of_a_plain_miner_is_small() {
+        fn size_of_task<F: Future>(
+            _: fn(Arc<Listen>, Permit, TcpStream, SocketAddr) -> F,
+        ) -> usize {
+            size_of::<F>()
+        }
+        // Ten thousand idle miners hold ten thousand of these: what is awaited inside counts once, not twice.
+        let bytes = size_of_task(start::<TcpStream>);
+        assert!(bytes <= 1500, "{bytes}");
+    }
+}

@@ -10,6 +10,7 @@
 //! waits-for graph has no cycle.
 
 pub mod admin;
+pub mod judge;
 pub mod link;
 pub mod listen;
 pub mod mail;

@@ -3,24 +3,28 @@
 //! Two steps, for ever: wait for one event (`Conn::event`), then apply it without awaiting; between them the machine's
 //! outputs are carried out. Invariant: nothing is read while an answer cannot be sent.
 
-use super::mail::{DRAIN, Mailbox, ORDERS, SEAT, WORK};
+mod end;
+mod news;
+mod pump;
+
+use super::ToRouter;
+use super::mail::{DRAIN, Mailbox};
 use super::shard::Shard;
-use super::{Published, SeatReply, SessionOrders, ToRouter};
 use crate::machine::Machine;
 use crate::proxy::lease::{ListenerId, ResumeToken, SessionId, Submission};
 use crate::proxy::router;
-use crate::proxy::session::{Close, Event, Input, JudgeRequest, NoSeat, Output, Session};
+use crate::proxy::session::{Attach, Close, Event, Input, JudgeRequest, NoSeat, Output, Session};
 use crate::proxy::tally::Drop as Dropped;
 use crate::stratum::v1::line::Lines;
-use crate::work::{LinkId, share};
-use std::cell::RefCell;
+use crate::work::{LinkId, Proof, share};
+use pump::{poll_io, poll_write_all, with_read};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -34,13 +38,6 @@ const TURN: usize = 32;
 const SLOW_READER: Duration = Duration::from_secs(30);
 /// How long a share waits for a full link; then it is dropped and counted.
 const LINK_WAIT: Duration = Duration::from_secs(2);
-/// What one read takes at most. Shared by all sessions of a thread: an idle miner holds no buffer.
-const READ: usize = 16 * 1024;
-
-thread_local! {
-    static READ_BUF: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
-}
-
 /// What a session task is given.
 #[derive(Debug)]
 pub struct Start<S> {
@@ -76,6 +73,12 @@ struct Alarm {
     timer: Pin<Box<Sleep>>,
 }
 
+/// What a session may have to wait for: room in a queue.
+enum Wait {
+    Submit(Box<Submission>),
+    Router(ToRouter),
+}
+
 struct Conn<S> {
     stream: S,
     lines: Lines,
@@ -98,8 +101,10 @@ struct Conn<S> {
     vanished: bool,
 }
 
-/// Runs one connection to its end.
-pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(start: Start<S>) {
+/// Runs one connection to its end. Not an `async fn`, whose future would hold what it was given beside what it makes of it.
+pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    start: Start<S>,
+) -> impl Future<Output = ()> + Send {
     let Start {
         stream,
         session,
@@ -126,15 +131,17 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(start: Start<S>) {
         close: None,
         vanished: false,
     };
-    // A panic in here costs this connection; its lane is never given back, so it is never given out twice.
-    conn.shard.joined(id, conn.mailbox.clone());
-    if cancel.is_cancelled() {
-        // The drain may have been told before this session could hear of it.
-        conn.mailbox.ring(DRAIN);
+    async move {
+        // A panic in here costs this connection; its lane is never given back, so it is never given out twice.
+        conn.shard.joined(id, conn.mailbox.clone());
+        if cancel.is_cancelled() {
+            // The drain may have been told before this session could hear of it.
+            conn.mailbox.ring(DRAIN);
+        }
+        conn.serve().await;
+        conn.shard.left(id);
+        conn.end().await;
     }
-    conn.serve().await;
-    conn.shard.left(id);
-    conn.end().await;
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
@@ -220,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     fn apply(&mut self, next: Next, now: Instant) {
         match next {
-            Next::Read(len) => READ_BUF.with_borrow(|buf| self.read_lines(now, &buf[..len])),
+            Next::Read(len) => with_read(len, |chunk| self.read_lines(now, chunk)),
             Next::Wrote => {
                 self.blocked_since = None;
                 if std::mem::take(&mut self.work_waits) {
@@ -257,97 +264,88 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         self.lines.keep(chunk);
     }
 
-    fn opened(&mut self, now: Instant, flags: u8) {
-        if flags & SEAT != 0
-            && let Some(reply) = self.mailbox.take_seat()
-        {
-            self.seated(now, reply);
-        }
-        if flags & ORDERS != 0 {
-            let SessionOrders { lease, close } = self.mailbox.orders();
-            match close {
-                Some(why) => self.session.handle_input(now, Input::Close(why)),
-                None => {
-                    self.session.handle_input(now, Input::Lease(lease));
-                    self.follow(now, lease.link);
-                }
-            }
-        }
-        if flags & WORK != 0 {
-            self.worked(now);
-        }
-        if flags & DRAIN != 0 {
-            self.session.handle_input(now, Input::Drain);
-        }
-    }
-
-    fn seated(&mut self, now: Instant, reply: SeatReply) {
-        match reply {
-            Ok((seat, lease)) => {
-                self.session.handle_input(now, Input::Seated(seat, lease));
-                self.follow(now, lease.link);
-            }
-            Err(why) => self.session.handle_input(now, Input::NoSeat(why)),
-        }
-    }
-
-    /// Listens to the work of the leased link.
-    fn follow(&mut self, now: Instant, link: Option<LinkId>) {
-        self.shard.hub.board.leased(self.id, link);
-        self.link = link;
-        self.mailbox.follow(link);
-        self.worked(now);
-    }
-
-    /// Takes the newest work of its link; while the miner does not read, newer work only replaces older.
-    fn worked(&mut self, now: Instant) {
-        if !self.out.is_empty() {
-            self.work_waits = true;
-            return;
-        }
-        let Some(port) = self
-            .link
-            .and_then(|link| self.shard.hub.links.get(usize::from(link.0)))
-        else {
-            return;
-        };
-        let Some(Published { issue, at }) = port.work.borrow().clone() else {
-            return;
-        };
-        self.job_from = Some(at);
-        self.session.handle_input(now, Input::Issue(&issue));
-    }
-
     /// Does what the machine wants until it wants no more.
     async fn carry_out(&mut self, now: Instant) {
-        while let Some(output) = self.session.poll_output() {
-            match output {
-                Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
-                Output::Send(bytes) => self.out.extend_from_slice(&bytes),
-                Output::Judge(request) => self.judge(now, &request),
-                Output::Submit(share) => self.submit(share).await,
-                Output::Attach(attach) => self.attach(attach).await,
-                Output::Refresh(link) => {
-                    if let Some(port) = self.shard.hub.links.get(usize::from(link.0)) {
-                        port.refresh.notify_one();
-                    }
-                }
-                Output::Observe(observation) => self.shard.observe(observation),
-                Output::Event(event) => self.told(now, event).await,
-                Output::Close(why) => self.close = Some(why),
+        let mut asked = 0;
+        loop {
+            match self.outputs(now, &mut asked) {
+                Some(wait) => self.wait(wait).await,
+                None if asked == 0 => return,
+                None => self.verdicts(now, std::mem::take(&mut asked)).await,
             }
         }
     }
 
-    fn judge(&mut self, now: Instant, request: &JudgeRequest) {
-        let proof = share::prove(&request.work, request.lane, &request.share);
-        if self.shard.times_verdict() {
+    /// Carries out what the machine wants by now, up to what may have to wait; counts the shares that the judge has.
+    /// Apart, because a future has room for all that lives around an `await`, and ten thousand idle miners for it too.
+    fn outputs(&mut self, now: Instant, asked: &mut usize) -> Option<Wait> {
+        while let Some(output) = self.session.poll_output() {
+            let wait = self.act(now, output, asked);
+            if wait.is_some() {
+                return wait;
+            }
+        }
+        None
+    }
+
+    async fn wait(&mut self, wait: Wait) {
+        match wait {
+            Wait::Submit(share) => self.submit(share).await,
+            Wait::Router(message) => self.tell_router(message).await,
+        }
+    }
+
+    fn act(&mut self, now: Instant, output: Output, asked: &mut usize) -> Option<Wait> {
+        match output {
+            Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
+            Output::Send(bytes) => self.out.extend_from_slice(&bytes),
+            Output::Judge(request) if *asked == 0 && self.shard.is_quiet() => {
+                let proof = share::prove(&request.work, request.lane, &request.share);
+                self.proven(now, &[(request, proof)]);
+            }
+            Output::Judge(request) => {
+                self.shard.judge().ask(request, &self.mailbox);
+                *asked += 1;
+            }
+            Output::Submit(share) => return Some(Wait::Submit(share)),
+            Output::Attach(attach) => return self.attach(now, attach).map(Wait::Router),
+            Output::Refresh(link) => {
+                if let Some(port) = self.shard.hub.links.get(usize::from(link.0)) {
+                    port.refresh.notify_one();
+                }
+            }
+            Output::Observe(observation) => self.shard.observe(observation),
+            Output::Event(event) => return self.told(now, event).map(Wait::Router),
+            Output::Close(why) => self.close = Some(why),
+        }
+        None
+    }
+
+    /// Waits for the judge: the other sessions of this turn have theirs first, then whoever comes back first makes it
+    /// answer for all.
+    async fn verdicts(&mut self, now: Instant, asked: usize) {
+        let mut proven = self.mailbox.take_proven(asked);
+        if proven.is_none() {
+            behind_the_others().await;
+            proven = self.mailbox.take_proven(asked);
+        }
+        let proven = proven.or_else(|| {
+            self.shard.judge().answer();
+            self.mailbox.take_proven(asked)
+        });
+        self.proven(now, &proven.expect("the judge answers all that was asked"));
+    }
+
+    fn proven(&mut self, now: Instant, proven: &[(JudgeRequest, Proof)]) {
+        if self.shard.judge().times(proven.len()) {
             // From the turn's beginning: what the miner waited for.
             let seconds = now.elapsed().as_secs_f64();
             self.shard.hub.board.verdict_seconds(seconds);
         }
-        self.session
-            .handle_input(now, Input::Judged(request, &proof));
+        for (request, proof) in proven {
+            self.session
+                .handle_input(now, Input::Judged(request, proof));
+        }
     }
 
     /// To the link the work came from; parked for a bounded time when its queue is full.
@@ -363,7 +361,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(Dropped::LinkLost),
             Err(TrySendError::Full(share)) => {
-                match tokio::time::timeout(LINK_WAIT, queue.send(share)).await {
+                // Boxed, so that an idle miner holds no room for a timer it never needs.
+                match Box::pin(tokio::time::timeout(LINK_WAIT, queue.send(share))).await {
                     Ok(Ok(())) => Ok(()),
                     Ok(Err(_)) => Err(Dropped::LinkLost),
                     Err(_) => Err(Dropped::LinkFull),
@@ -374,12 +373,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             .handle_input(Instant::now(), Input::Submitted(&worker, result, hashes));
     }
 
-    async fn attach(&mut self, attach: crate::proxy::session::Attach) {
+    fn attach(&mut self, now: Instant, attach: Attach) -> Option<ToRouter> {
         let mut token = [0; 16];
         if getrandom::fill(&mut token).is_err() {
-            return self
-                .session
-                .handle_input(Instant::now(), Input::NoSeat(NoSeat::Full));
+            self.session.handle_input(now, Input::NoSeat(NoSeat::Full));
+            return None;
         }
         let (session, listener) = (self.id, self.listener);
         let input = router::Input::Attach {
@@ -389,14 +387,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             token: ResumeToken(token),
         };
         self.attached = true;
-        let attach = ToRouter::Attach(Box::new(input), session, self.mailbox.clone());
-        if self.shard.hub.router_tx.send(attach).await.is_err() {
-            self.session
-                .handle_input(Instant::now(), Input::NoSeat(NoSeat::Full));
-        }
+        Some(ToRouter::Attach(
+            Box::new(input),
+            session,
+            self.mailbox.clone(),
+        ))
     }
 
-    async fn told(&mut self, now: Instant, event: Event) {
+    fn told(&mut self, now: Instant, event: Event) -> Option<ToRouter> {
         self.shard.hub.board.session_event(self.id, &event, now);
         match event {
             Event::Block(block) => warn!(
@@ -413,14 +411,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                     version_mask,
                     min_bits,
                 };
-                let _ = self
-                    .shard
-                    .hub
-                    .router_tx
-                    .send(ToRouter::Input(Box::new(input)))
-                    .await;
+                return Some(ToRouter::Input(Box::new(input)));
             }
             event => debug!(session = self.id.0, ?event, "session"),
+        }
+        None
+    }
+
+    /// A router that is gone gives no seats; all else it need not hear any more.
+    async fn tell_router(&mut self, message: ToRouter) {
+        let attaches = matches!(message, ToRouter::Attach(..));
+        let router_tx = &self.shard.hub.router_tx;
+        let gone = match router_tx.try_send(message) {
+            Ok(()) => false,
+            Err(TrySendError::Full(message)) => Box::pin(router_tx.send(message)).await.is_err(),
+            Err(TrySendError::Closed(_)) => true,
+        };
+        if gone && attaches {
+            self.session
+                .handle_input(Instant::now(), Input::NoSeat(NoSeat::Full));
         }
     }
 
@@ -444,98 +453,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             }
         }
     }
-
-    async fn end(mut self) {
-        let now = Instant::now();
-        let why = self.close.unwrap_or(Close::Peer);
-        self.session.handle_input(now, Input::Close(why));
-        // What it still had to say goes to the books; nobody is there to be answered.
-        while let Some(output) = self.session.poll_output() {
-            match output {
-                Output::Observe(observation) => self.shard.observe(observation),
-                Output::Submit(share) => self.submit(share).await,
-                Output::Event(event) => self.told(now, event).await,
-                _ => {}
-            }
-        }
-        // Its last shares are booked while the board still knows where it came in.
-        let works = self.shard.book(now);
-        if !works.is_empty() {
-            let _ = self.shard.hub.router_tx.send(ToRouter::Works(works)).await;
-        }
-        self.shard.hub.board.closed(self.id, why, now);
-        debug!(session = self.id.0, why = why.label(), "closed");
-        if self.attached {
-            // Who does not read may be gone and mining elsewhere on what it has.
-            let vanished = self.vanished || why == Close::SlowReader;
-            let session = self.id;
-            let memory = self.session.into_memory();
-            let input = router::Input::Detach {
-                session,
-                memory,
-                vanished,
-            };
-            let _ = self
-                .shard
-                .hub
-                .router_tx
-                .send(ToRouter::Input(Box::new(input)))
-                .await;
-        }
-    }
 }
 
-fn poll_io<S: AsyncRead + AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    stream: &mut S,
-    out: &mut Vec<u8>,
-    readable: bool,
-) -> Poll<Next> {
-    if !out.is_empty() {
-        return match poll_write_all(cx, stream, out) {
-            Poll::Ready(Ok(())) => Poll::Ready(Next::Wrote),
-            Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
-            Poll::Pending => Poll::Pending,
-        };
-    }
-    if !readable {
-        return Poll::Pending;
-    }
-    READ_BUF.with_borrow_mut(|buf| {
-        let mut buf = ReadBuf::new(buf);
-        match Pin::new(stream).poll_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                Poll::Ready(Next::Ended { vanished: false })
-            }
-            // Applied before anything else is awaited, so no other session has touched the buffer.
-            Poll::Ready(Ok(())) => Poll::Ready(Next::Read(buf.filled().len())),
-            Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
-            Poll::Pending => Poll::Pending,
+/// Lets every task that is ready now run first. Not `yield_now`, which asks the system for news in between.
+async fn behind_the_others() {
+    let mut been = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut been, true) {
+            return Poll::Ready(());
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
-}
-
-fn poll_write_all<S: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    stream: &mut S,
-    out: &mut Vec<u8>,
-) -> Poll<io::Result<()>> {
-    let mut written = 0;
-    let result = loop {
-        if written == out.len() {
-            break Pin::new(&mut *stream).poll_flush(cx);
-        }
-        match Pin::new(&mut *stream).poll_write(cx, &out[written..]) {
-            Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(more)) => written += more,
-            Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-            Poll::Pending => break Poll::Pending,
-        }
-    };
-    if written == out.len() {
-        *out = Vec::new();
-    } else {
-        out.drain(..written);
-    }
-    result
+    .await;
 }

@@ -1,17 +1,16 @@
 //! One shard: a thread, its runtime, and what its sessions share. Sessions never leave their shard.
 
+use super::judge::Judge;
 use super::mail::{DRAIN, Mailbox, WORK};
 use super::{Hub, Works};
 use crate::proxy::lease::SessionId;
 use crate::proxy::session::Observation;
 use crate::work::LinkId;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-
-/// Every so many verdicts one is timed: a histogram needs no more.
-const TIMED: u32 = 16;
 
 /// Observations that a shard keeps room for: 8,192 of 192 bytes.
 const MOST_ROOM: usize = 8192;
@@ -21,6 +20,10 @@ const MOST_ROOM: usize = 8192;
 pub struct Shard {
     /// The rest of the process.
     pub hub: Arc<Hub>,
+    /// The shard's thread has slept since the last share.
+    rested: AtomicBool,
+    batches: bool,
+    judge: Mutex<Judge>,
     books: Mutex<Books>,
     mailboxes: Mutex<HashMap<SessionId, Arc<Mailbox>>>,
 }
@@ -29,20 +32,22 @@ pub struct Shard {
 struct Books {
     observations: Vec<Observation>,
     broadcast: Option<Duration>,
-    verdicts: u32,
 }
 
 impl Shard {
-    /// An empty shard.
-    pub fn new(hub: Arc<Hub>) -> Self {
+    /// An empty shard. `batches`: whether shares are judged together.
+    pub fn new(hub: Arc<Hub>, batches: bool) -> Self {
         Self {
             hub,
+            rested: AtomicBool::new(true),
+            batches,
+            judge: Mutex::default(),
             books: Mutex::default(),
             mailboxes: Mutex::default(),
         }
     }
 
-    fn mailboxes(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Arc<Mailbox>>> {
+    fn mailboxes(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Mailbox>>> {
         self.mailboxes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -71,7 +76,7 @@ impl Shard {
         mailboxes.values().for_each(|mailbox| mailbox.ring(DRAIN));
     }
 
-    fn books(&self) -> std::sync::MutexGuard<'_, Books> {
+    fn books(&self) -> MutexGuard<'_, Books> {
         // A session that panicked leaves counts, not structure: they stay usable.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,11 +113,20 @@ impl Shard {
         books.broadcast = books.broadcast.max(Some(after));
     }
 
-    /// Whether the next verdict shall be timed.
-    pub fn times_verdict(&self) -> bool {
-        let mut books = self.books();
-        books.verdicts = books.verdicts.wrapping_add(1);
-        books.verdicts.is_multiple_of(TIMED)
+    /// Its thread has nothing to do and goes to sleep.
+    pub fn rests(&self) {
+        self.rested.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a share is better judged at once than kept for company: the first after a sleep mostly stays alone.
+    pub fn is_quiet(&self) -> bool {
+        !self.batches || self.rested.swap(false, Ordering::Relaxed)
+    }
+
+    /// The judge.
+    pub fn judge(&self) -> MutexGuard<'_, Judge> {
+        // A panic in between leaves requests nobody waits for: they are answered with the next ones.
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the router wants of the last second; everything else of it goes to the board.

@@ -1,39 +1,38 @@
 //! Difficulty that follows a miner: powers of two, a wanted share rate, bounds (STRATUM.md section 1).
 //!
 //! Not a clock and not a sender: a session asks for the next difficulty directly before a notify. The invariant: what is
-//! advertised is never above the link's difficulty, unless the miner's known hashrate would break the share-rate ceiling.
+//! advertised is never above the link's difficulty, unless the hashrate, as far as it is known, would break the share-rate
+//! ceiling there; nor is it ever above where the miner would be without the link.
 //!
 //! How it decides: a hashrate is estimated (independent of difficulty, so it survives a change of link), `own` is where
 //! the miner would be if links did not matter, and what is advertised is `own` brought under the link:
 //!
 //! ```text
-//! accepted shares -> fast, slow averages -> hashrate -> own (x4 or /4 a step) -> min(link) -> or the ceiling's -> advertised
+//! accepted shares -> evidence -> hashrate -> own (x4 or /4 a step) -> min(link) -> or the ceiling's -> advertised
 //! ```
+//!
+//! A miner's first difficulty obeys its link. From then on the start difficulty is the evidence, with the weight of one
+//! share: a fleet whose link turns far too easy before it is known is no storm, and a small miner outweighs the guess soon.
 
 use super::Difficulty;
+use evidence::{Counts, Evidence};
 use std::time::{Duration, Instant};
 
-/// Time constant of the average that decides in the steady state: 80 shares at 12 a minute, 11 % of noise.
-const SLOW_S: f64 = 200.0;
-/// Time constant of the average that notices a step: 20 shares at 12 a minute, 22 % of noise.
-const FAST_S: f64 = 50.0;
-/// The fast average replaces the slow one outside these multiples of it: three sigma of a steady miner, so that a step of
-/// four is believed within three minutes.
-const BREAK: (f64, f64) = (0.42, 1.9);
-/// The difficulty stays while the share rate is within these multiples of the wanted one: 6.4 to 19.5 a minute at 12.
-const KEEP: (f64, f64) = (0.535, 1.625);
+mod evidence;
+
+/// The difficulty stays while the share rate is within these multiples of the wanted one: 5.5 to 18.6 a minute at 12,
+/// the lower bound raised by [`UNSURE`] over the root of the shares counted: to 6.6 for a steady miner, to 8 for ten shares,
+/// so that a level found in a hurry is looked at again.
+const KEEP: (f64, f64) = (0.46, 1.55);
+const UNSURE: f32 = 1.4;
 /// A new difficulty is the power of two at or below this multiple of the ideal: rates from 0.67 to 1.33 of the wanted
 /// one, in the middle of [`KEEP`], so that a step is not undone by noise.
 const AIM: f64 = 1.5;
+/// A step up aims higher by so many standard deviations: one too high is felt within a minute, one too low is a flood.
+const HIGHER: f32 = 0.7;
 /// Shares before a hashrate is called known, and shares that lift the wait of [`Vardiff::MIN_INTERVAL`].
 const ENOUGH: u16 = 8;
 const RUSH: u16 = 20;
-/// Weight of an average that a break has made the truth: old shares are still in it, so new ones count more for a while.
-const AFTER_BREAK: f32 = 0.4;
-/// How much of the fast average is of after a step down by four, at the time when it is believed; the rest is older.
-const OF_THE_NEW: f32 = 0.65;
-/// Seconds that must have been seen before a step down: at 8 a minute, no share in that time happens once in 14 times.
-const SILENCE_S: f64 = 20.0;
 const STEP: f64 = 4.0;
 const HASHES_PER_SHARE: f64 = 4_294_967_296.0;
 
@@ -63,33 +62,18 @@ pub struct Vardiff {
     own: Difficulty,
     /// What the miner asked not to go below.
     suggested_min: Difficulty,
-    /// When `current` last changed.
-    changed_at: Instant,
-    /// When the averages were last decayed.
+    /// Up to when `evidence` has counted.
     at: Instant,
-    fast: Average,
-    slow: Average,
+    evidence: Evidence,
     /// Shares since the start and since the last change, both saturating.
     shares: u16,
     since_change: u16,
+    /// Seconds since the last change, up to `at`.
+    unchanged_s: f32,
     /// Whether anything was advertised yet: until then no time counts.
     advertised: bool,
-}
-
-/// Hashes and seconds, both weighted by e^(-age / time constant); their quotient is unbiased from the start.
-#[derive(Clone, Copy, Debug)]
-struct Average {
-    hashes: f32,
-    seconds: f32,
-}
-
-/// A hashrate estimate.
-#[derive(Clone, Copy)]
-struct Estimate {
-    average: Average,
-    fast: Average,
-    /// The fast average has replaced the slow one.
-    broke: bool,
+    /// Whether the evidence has begun with the start that is now `own`.
+    guessed: bool,
 }
 
 impl Vardiff {
@@ -102,13 +86,13 @@ impl Vardiff {
             current: Difficulty::ONE,
             own: config.start.floor_to_power_of_two(),
             suggested_min: Difficulty::MIN,
-            changed_at: now,
             at: now,
-            fast: Average::EMPTY,
-            slow: Average::EMPTY,
+            evidence: Evidence::guessed(1.0, 1.0),
             shares: 0,
             since_change: 0,
+            unchanged_s: 0.0,
             advertised: false,
+            guessed: false,
         };
         vardiff.own = vardiff.bounded(config, vardiff.own);
         vardiff.current = match config.fixed {
@@ -128,37 +112,41 @@ impl Vardiff {
     pub fn suggest(&mut self, difficulty: Difficulty) {
         if self.shares < ENOUGH {
             self.own = difficulty.floor_to_power_of_two();
+            self.guessed = false;
         }
     }
 
     /// An accepted share that counted for `difficulty`.
     pub fn accepted(&mut self, now: Instant, difficulty: Difficulty) {
-        self.advance(now);
-        let hashes = (difficulty.value() * HASHES_PER_SHARE) as f32;
-        self.fast.hashes += hashes;
-        self.slow.hashes += hashes;
+        // At the difficulty that it was found at: around a change some are still of the old one.
+        self.wait(now, difficulty);
+        self.evidence.share();
         self.shares = self.shares.saturating_add(1);
         self.since_change = self.since_change.saturating_add(1);
     }
 
     /// The difficulty to advertise with the next job from a link whose difficulty is `link`; at most x4 or /4 from the last
-    /// one, except that a lower `link` applies at once, and that a higher one may be followed at once to what the known
-    /// hashrate wants. A power of two. Rounded down. Also remembers it as current.
+    /// one, except that a lower `link` applies at once, and that a higher one, or the ceiling over one that is too low, may
+    /// be followed at once to what the known hashrate wants. A power of two. Rounded down. Also remembers it as current.
     pub fn next(&mut self, now: Instant, config: &Config, link: Difficulty) -> Difficulty {
-        if !self.advertised {
-            (self.at, self.changed_at, self.advertised) = (now, now, true);
+        let first = !self.advertised;
+        if first {
+            (self.at, self.advertised) = (now, true);
         }
-        self.advance(now);
-        let (own, next) = self.decide(now, config, link);
-        let (fast, slow) = (self.fast.rate(), self.slow.rate());
-        if (own < self.own && fast < slow) || (own > self.own && fast > slow) {
-            // A step believes the newer shares, or the older ones would undo it.
-            self.slow = self.fast;
+        self.wait(now, self.current);
+        if !self.guessed {
+            self.evidence = self.guess(config);
+            self.guessed = true;
+        }
+        let (own, mut next) = self.decide(now, config, link);
+        if first {
+            // Nobody is under-credited on a guess alone.
+            next = next.min(link.floor_to_power_of_two());
         }
         self.own = own;
         if next != self.current {
             self.current = next;
-            self.changed_at = now;
+            self.unchanged_s = 0.0;
             self.since_change = 0;
         }
         next
@@ -176,50 +164,37 @@ impl Vardiff {
 
     /// Hashes per second as estimated from accepted shares so far; `None` before there is enough to say.
     pub fn hashrate(&self, now: Instant) -> Option<f64> {
-        (self.shares >= ENOUGH).then(|| self.estimate(now).average.rate())
+        let rate = self.evidence(now).counts().rate() * HASHES_PER_SHARE;
+        (self.shares >= ENOUGH).then_some(rate)
     }
 
-    /// Decays the averages to `now` and believes a break.
-    fn advance(&mut self, now: Instant) {
-        if !self.advertised {
-            return;
-        }
-        let estimate = self.estimate(now);
-        self.fast = estimate.fast;
-        self.slow = estimate.average;
-        if estimate.broke {
-            self.slow.hashes *= AFTER_BREAK;
-            self.slow.seconds *= AFTER_BREAK;
-            self.fast = self.slow;
-        }
-        self.at = self.at.max(now);
+    /// A miner of which nothing is known yet is one that sends the wanted share rate at its start.
+    fn guess(&self, config: &Config) -> Evidence {
+        let own = self.bounded(config, self.own);
+        Evidence::guessed(60.0 / config.shares_per_minute, own.value())
     }
 
-    fn age_s(&self, now: Instant) -> f64 {
-        now.saturating_duration_since(self.at).as_secs_f64()
+    /// Counts the time up to now, at this difficulty.
+    fn wait(&mut self, now: Instant, difficulty: Difficulty) {
+        if self.advertised {
+            let seconds = self.age_s(now);
+            self.evidence.wait(seconds, difficulty.value());
+            self.unchanged_s += seconds;
+            self.at = self.at.max(now);
+        }
     }
 
-    /// The slow average, or the fast one where the two have parted beyond noise.
-    fn estimate(&self, now: Instant) -> Estimate {
-        let fast = self.fast.decayed(self.age_s(now), FAST_S);
-        let slow = self.slow.decayed(self.age_s(now), SLOW_S);
-        let ratio = fast.rate() / slow.rate();
-        // How many shares the fast average saw, or should have seen: few prove nothing.
-        let share = self.current.value() * HASHES_PER_SHARE;
-        let seen = f64::from(fast.hashes) / share;
-        let expected = slow.rate() * f64::from(fast.seconds) / share;
-        let up = ratio > BREAK.1 && seen >= 10.0;
-        let down = ratio < BREAK.0 && expected >= 6.0;
-        let broke = up || down;
-        let mut average = if broke { fast } else { slow };
-        if down {
-            average.hashes *= OF_THE_NEW;
+    /// What is known, the silence up to now included.
+    fn evidence(&self, now: Instant) -> Evidence {
+        let mut evidence = self.evidence;
+        if self.advertised && now > self.at {
+            evidence.wait(self.age_s(now), self.current.value());
         }
-        Estimate {
-            average,
-            fast,
-            broke,
-        }
+        evidence
+    }
+
+    fn age_s(&self, now: Instant) -> f32 {
+        now.saturating_duration_since(self.at).as_secs_f32()
     }
 
     /// Where the miner should be, and what to advertise for it.
@@ -228,51 +203,32 @@ impl Vardiff {
         if let Some(fixed) = config.fixed {
             return (self.own, fixed.floor_to_power_of_two().min(cap));
         }
-        let estimate = self.estimate(now);
-        // A lucky first share at far too high a start would weigh too long in the slow one.
-        let average = if self.shares < ENOUGH {
-            estimate.fast
-        } else {
-            estimate.average
-        };
-        let due = now.saturating_duration_since(self.changed_at) >= Self::MIN_INTERVAL
-            || self.since_change >= RUSH;
+        let counts = self.evidence(now).counts();
+        let unchanged_s = self.unchanged_s + self.age_s(now);
+        let due = unchanged_s >= Self::MIN_INTERVAL.as_secs_f32() || self.since_change >= RUSH;
         let mut own = self.bounded(config, self.own);
         if self.advertised && due {
-            own = self.bounded(config, self.stepped(config, own, average, estimate.fast));
+            own = self.bounded(config, self.stepped(config, own, counts));
         }
-        if self.shares < ENOUGH {
-            return (own, own.min(cap));
-        }
-        let least = self.under_ceiling(config, cap, average.rate(), due);
+        let least = self.under_ceiling(config, cap, counts, due);
         (own, own.min(cap.max(least)))
     }
 
     /// `own` after at most one step towards the wanted share rate.
-    fn stepped(
-        &self,
-        config: &Config,
-        own: Difficulty,
-        average: Average,
-        fast: Average,
-    ) -> Difficulty {
-        let ideal = |rate: f64| rate * 60.0 / HASHES_PER_SHARE / config.shares_per_minute;
-        let share = self.current.value() * HASHES_PER_SHARE;
-        // A step down takes the benefit of the doubt: one more share might have come just now.
-        let doubted = |average: Average| {
-            (f64::from(average.hashes) + share) / f64::from(average.seconds).max(1.0)
-        };
-        let doubt = doubted(average);
+    fn stepped(&self, config: &Config, own: Difficulty, counts: Counts) -> Difficulty {
+        let ideal = |rate: f64| rate * 60.0 / config.shares_per_minute;
         let known = self.shares >= ENOUGH;
-        let high = known && ideal(average.rate()) > own.value() * KEEP.1;
-        let low = f64::from(average.seconds) >= SILENCE_S && ideal(doubt) < own.value() * KEEP.0;
-        let rate = match (high, low) {
-            (true, _) => average.rate().max(fast.rate()),
-            (_, true) => doubt.min(doubted(fast)),
-            _ => return own,
+        let noise = counts.shares.max(1.0).sqrt().recip();
+        let (surely, doubted) = (ideal(counts.rate()), ideal(counts.doubted()));
+        let wanted = if known && surely > own.value() * KEEP.1 {
+            surely * f64::from(1.0 + HIGHER * noise)
+        } else if doubted < own.value() * KEEP.0 * f64::from(1.0 + UNSURE * noise) {
+            // Down, the miner has the benefit of the doubt: one more share might have come just now.
+            doubted
+        } else {
+            return own;
         };
-        let wanted = Difficulty::MIN.max(Difficulty::ONE.scaled(ideal(rate) * AIM));
-        let wanted = wanted.floor_to_power_of_two();
+        let wanted = Difficulty::ONE.scaled(wanted * AIM).floor_to_power_of_two();
         if known && self.current < own {
             // The link holds it under: nothing of this is advertised, so it need not climb.
             return wanted;
@@ -281,9 +237,17 @@ impl Vardiff {
     }
 
     /// The smallest power of two that keeps the share rate under the ceiling; it may be above the link's.
-    fn under_ceiling(&self, config: &Config, cap: Difficulty, rate: f64, due: bool) -> Difficulty {
+    fn under_ceiling(
+        &self,
+        config: &Config,
+        cap: Difficulty,
+        counts: Counts,
+        due: bool,
+    ) -> Difficulty {
+        // The doubt weighs on the other side here: a miner of few shares would be a flood before it is known.
+        let rate = counts.doubted();
         let at_ceiling = |margin: f64| {
-            let least = rate * 60.0 / HASHES_PER_SHARE / (config.ceiling_per_minute * margin);
+            let least = rate * 60.0 / (config.ceiling_per_minute * margin);
             Difficulty::ONE.scaled(least).ceil_to_power_of_two()
         };
         // Down again only once there is a fifth of room, so that noise does not flap it.
@@ -293,6 +257,10 @@ impl Vardiff {
             return self.current;
         }
         if least > self.current && least > cap {
+            if self.shares >= ENOUGH && self.current <= cap {
+                // The link held it under, not vardiff: no climbing, or each step would be a storm of its own.
+                return least;
+            }
             // A step of vardiff's own: timed and limited, unless the link just moved under it.
             let limit = self.current.max(cap).scaled(if due { STEP } else { 1.0 });
             return least.min(limit);
@@ -305,27 +273,6 @@ impl Vardiff {
         let min = config.min.max(self.suggested_min).ceil_to_power_of_two();
         let max = config.max.floor_to_power_of_two();
         difficulty.max(min).min(max)
-    }
-}
-
-impl Average {
-    const EMPTY: Self = Self {
-        hashes: 0.0,
-        seconds: 0.0,
-    };
-
-    fn decayed(self, age_s: f64, constant_s: f64) -> Self {
-        let decay = (-age_s / constant_s).exp();
-        let seconds = f64::from(self.seconds) * decay + constant_s * (1.0 - decay);
-        Self {
-            hashes: (f64::from(self.hashes) * decay) as f32,
-            seconds: seconds as f32,
-        }
-    }
-
-    /// Hashes per second; less than a quarter of a second of observation counts as that much.
-    fn rate(self) -> f64 {
-        f64::from(self.hashes) / f64::from(self.seconds).max(0.25)
     }
 }
 

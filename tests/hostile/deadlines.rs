@@ -133,6 +133,7 @@ impl Peer {
             submits: bucket,
             others: bucket,
             version_mask: 0x1fff_e000,
+            fast_lines: true,
             wall: WallAnchor {
                 at: now,
                 unix_s: 1_700_000_000,

@@ -72,15 +72,13 @@ fn weights_of_fifty_thirty_twenty_are_kept_within_two_percent() {
     }
 }
 
-#[test]
-fn ten_thousand_miners_fail_over_to_a_pool_that_starts_at_a_thousandth() {
+/// To a pool that starts at a thousandth of the fitting difficulty.
+fn ten_thousand_miners_fail_over(failover: Ns) {
     const MINERS: usize = 10_000;
     const CEILING: f64 = 12.0;
-    /// By then nearly every miner has shown the eight shares that make its hashrate known.
-    const FAILOVER: Ns = 180 * S;
     let mut plan = Plan::quiet(7);
     plan.watched = false;
-    plan.length = 260 * S;
+    plan.length = failover + 80 * S;
     plan.vardiff.shares_per_minute = 6.0;
     plan.vardiff.ceiling_per_minute = CEILING;
     plan.shares_per_second = 16.0;
@@ -96,10 +94,13 @@ fn ten_thousand_miners_fail_over_to_a_pool_that_starts_at_a_thousandth() {
         miner.joins = (at as Ns) * MS;
         miner.config.suggest_difficulty = 64.0 / ONE;
     }
-    plan.faults.push((FAILOVER, Fault::PoolDies(0, 3600 * S)));
+    plan.faults.push((failover, Fault::PoolDies(0, 3600 * S)));
     let mut world = World::new(plan);
-    world.run_until(FAILOVER);
-    assert_eq!(world.books.judged.under_credit_hashes, 0);
+    // The first to come found only the backup up; since the preferred pool is, nothing is under-credited.
+    world.run_until(12 * S);
+    let before = world.books.judged.under_credit_hashes;
+    world.run_until(failover);
+    assert_eq!(world.books.judged.under_credit_hashes, before);
     let (mut most, mut under) = (0.0f64, Vec::new());
     while world.clock.now() < world.plan.length {
         let (shares, credit) = (world.books.accepted, world.books.judged.under_credit_hashes);
@@ -123,4 +124,20 @@ fn ten_thousand_miners_fail_over_to_a_pool_that_starts_at_a_thousandth() {
         .map(|m| m.core.stats().disconnects)
         .sum();
     assert_eq!(disconnects, 0);
+}
+
+/// Few miners have shown eight shares by then.
+#[test]
+fn ten_thousand_miners_fail_over_to_a_thousandth_a_minute_after_the_start() {
+    ten_thousand_miners_fail_over(60 * S);
+}
+
+#[test]
+fn ten_thousand_miners_fail_over_to_a_thousandth_two_minutes_after_the_start() {
+    ten_thousand_miners_fail_over(120 * S);
+}
+
+#[test]
+fn ten_thousand_miners_fail_over_to_a_thousandth_three_minutes_after_the_start() {
+    ten_thousand_miners_fail_over(180 * S);
 }

@@ -459,9 +459,9 @@ impl World {
 
     /// The task is over: the seat goes back, the miner sees the end.
     fn close_down(&mut self, id: usize, conn: &mut Conn) {
-        let session = conn.session.take().expect("it ends once");
+        let mut session = conn.session.take().expect("it ends once");
         let asked = !matches!(conn.seat, Mailbox::None) || conn.orders.is_some();
-        let mut memory = session.into_memory();
+        let mut memory = session.take_memory();
         if let Mailbox::Reply(Ok((seat, _))) = std::mem::take(&mut conn.seat) {
             let worked = !seat.memory.sent.is_empty();
             memory = Some((seat.lane, seat.memory, worked));

@@ -64,6 +64,7 @@ impl World {
                 burst: 20.0,
             },
             version_mask: POLICY,
+            fast_lines: true,
             wall: session::WallAnchor {
                 at: now,
                 unix_s: u64::from(UNIX),

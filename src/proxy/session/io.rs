@@ -21,6 +21,8 @@ pub struct Config {
     pub others: Bucket,
     /// Version bits that policy lets any miner roll (BIP 310).
     pub version_mask: u32,
+    /// Shares are read the short way where that is certain.
+    pub fast_lines: bool,
     /// Wall-clock at a monotonic instant, so that ntime can be judged without a clock.
     pub wall: WallAnchor,
 }

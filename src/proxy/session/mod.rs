@@ -140,8 +140,8 @@ impl Session {
     }
 
     /// At the end: the lane, what it must remember, and whether it ever got work; `None` if it was never seated.
-    pub fn into_memory(self) -> Option<(Lane, LaneMemory, bool)> {
-        let seat = self.seat?;
+    pub fn take_memory(&mut self) -> Option<(Lane, LaneMemory, bool)> {
+        let seat = self.seat.take()?;
         let worked = !seat.memory.sent.is_empty();
         Some((seat.lane, seat.memory, worked))
     }

@@ -28,7 +28,12 @@ impl Session {
             return;
         }
         self.heard = true;
-        let Ok(message) = down::parse(line) else {
+        let parse = if self.config.fast_lines {
+            down::parse
+        } else {
+            down::parse_slow
+        };
+        let Ok(message) = parse(line) else {
             return self.close(Close::Malformed);
         };
         if self.workers.is_empty() && !matches!(message.request, Ok(Request::Pong)) {

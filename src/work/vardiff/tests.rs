@@ -33,20 +33,23 @@ fn a_far_too_high_start_is_left_within_five_minutes() {
     assert!(reached >= 45, "{reached} of 50");
 }
 
+/// The constants were tuned on 960 runs each of another generator; these runs are others.
 #[test]
 fn a_step_of_hashrate_is_followed_within_five_minutes() {
-    for factor in [0.05, 0.25, 4.0, 20.0] {
+    const RUNS: u32 = 480;
+    for (factor, percent) in [(0.05, 93), (0.25, 93), (4.0, 96), (20.0, 94)] {
         let mut reached = 0;
-        for seed in 0..50 {
-            let mut world = World::new(seed, 100e12);
-            world.run(3600.0);
+        for run in 0..RUNS {
+            // Everywhere between two powers of two, and at any time between two notifies.
+            let hashrate = 100e12 * 2f64.powf(f64::from(run) / 24.0);
+            let mut world = World::new(u64::from(run) + 100_000, hashrate);
+            world.run(1800.0 + f64::from(run) * 1.37 % 30.0);
             world.hashrate *= factor;
             world.run(300.0);
-            reached += u32::from((5.5..=21.0).contains(&world.rate()));
+            reached += u32::from((6.0..=20.0).contains(&world.rate()));
         }
-        println!("step {factor}: {reached} of 50");
-        // Down, few shares are left to judge by: one miner in ten takes a minute or two longer.
-        assert!(reached >= if factor < 1.0 { 44 } else { 47 });
+        println!("step {factor}: {reached} of {RUNS}");
+        assert!(reached * 100 >= RUNS * percent, "{factor}: {reached}");
     }
 }
 
@@ -162,6 +165,78 @@ fn a_move_to_an_easy_link_lands_at_the_ceiling_at_once() {
     assert!((ceiling * 0.35..=ceiling * 1.2).contains(&world.rate()));
 }
 
+/// Whenever the link turns a thousand times too easy: with the start difficulty right, and four times too high.
+#[test]
+fn the_ceiling_holds_from_the_first_share_on() {
+    const MINERS: u32 = 240;
+    for (start_factor, met_after) in [1.0, 4.0]
+        .into_iter()
+        .flat_map(|factor| [1.0, 5.0, 20.0, 60.0, 120.0, 300.0].map(|after| (factor, after)))
+    {
+        let (mut shares, mut ceiling) = (0.0, 0.0);
+        for run in 0..MINERS {
+            let ideal = 4096.0 * 2f64.powf(f64::from(run) / 24.0);
+            let mut world = World::new(u64::from(run), ideal * HASHES_PER_SHARE / 5.0);
+            world.config.start = difficulty(ideal * start_factor);
+            world.config.ceiling_per_minute = 24.0;
+            world.vardiff = Vardiff::new(world.now(), &world.config);
+            world.run(met_after);
+            world.link = difficulty(ideal / 1000.0);
+            world.notify();
+            let before = world.shares;
+            world.run(30.0);
+            shares += f64::from(world.shares - before);
+            ceiling += world.config.ceiling_per_minute / 2.0;
+        }
+        assert!(shares <= ceiling, "{shares} > {ceiling} after {met_after}");
+    }
+}
+
+#[test]
+fn a_miner_that_begins_on_far_too_easy_a_link_is_near_the_ceiling_after_some_ten_shares() {
+    let mut mean = 0.0;
+    for run in 0..100 {
+        let mut world = World::new(run, 4096.0 * HASHES_PER_SHARE / 5.0);
+        world.config.start = difficulty(4096.0);
+        world.config.ceiling_per_minute = 24.0;
+        world.vardiff = Vardiff::new(world.now(), &world.config);
+        world.link = difficulty(4.0);
+        assert_eq!(world.notify(), world.link, "the first obeys its link");
+        world.run(2.0);
+        assert!(world.shares <= 15, "run {run}: {}", world.shares);
+        // Ten shares leave a third of doubt: one power of two.
+        assert!(world.rate() <= 48.0, "run {run}: {}", world.rate());
+        mean += world.rate() / 100.0;
+    }
+    assert!(mean <= 24.0, "{mean}");
+}
+
+#[test]
+fn a_small_miner_that_starts_on_an_easy_link_is_soon_no_more_above_it() {
+    for run in 0..100 {
+        // Ideal is 64, what the listener guesses is 16 times that.
+        let mut world = World::new(run, 64.0 * HASHES_PER_SHARE / 5.0);
+        world.link = difficulty(50.0);
+        world.run(95.0);
+        assert_eq!(world.vardiff.current(), difficulty(32.0), "run {run}");
+    }
+}
+
+#[test]
+fn a_suggestion_after_the_first_job_is_where_it_starts_over() {
+    let (mut low, mut high) = (0, 0);
+    for run in 0..100 {
+        let mut world = World::new(run, 65_536.0 * HASHES_PER_SHARE / 5.0);
+        world.run(0.01);
+        world.vardiff.suggest(difficulty(65_536.0));
+        world.notify();
+        world.run(25.0);
+        low += u32::from(world.rate() < 6.0);
+        high += u32::from(world.rate() > 25.0);
+    }
+    assert!(low + high <= 8, "{low} too low, {high} too high");
+}
+
 #[test]
 fn bounds_hold_and_are_powers_of_two_inside_them() {
     let mut world = World::new(11, 100e12);
@@ -239,6 +314,7 @@ struct World {
     vardiff: Vardiff,
     next_notify: f64,
     changes: u32,
+    shares: u32,
     /// Up or down, as a factor.
     largest_step: f64,
 }
@@ -264,6 +340,7 @@ impl World {
             config,
             next_notify: 0.0,
             changes: 0,
+            shares: 0,
             largest_step: 1.0,
         }
     }
@@ -306,6 +383,7 @@ impl World {
                 continue;
             }
             self.seconds = share;
+            self.shares += 1;
             let (now, current) = (self.now(), self.vardiff.current());
             self.vardiff.accepted(now, current);
             if self.vardiff.wants_change(now, &self.config, self.link) {

@@ -4,7 +4,7 @@ use super::super::parse_slow;
 use super::*;
 use proptest::prelude::*;
 
-/// As each family writes it (members, blanks and lengths), read in their sources.
+/// The shapes (order of members, blanks, lengths) that these families are known for; written from memory, not captured.
 const FIRMWARE: [(&str, &str); 15] = [
     (
         "cgminer",
