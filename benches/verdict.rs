@@ -40,8 +40,9 @@ fn main() {
     if let Some(at) = arguments.iter().position(|a| a == "--count") {
         let shares = arguments[at + 2].parse();
         let kernel = hash::kernels().find(|kernel| kernel.name() == arguments[at + 1]);
-        let plan = Plan::only(kernel.expect("--count is our own argument"));
-        return prove_many(&work, plan, 1, shares.expect("--count is our own argument"));
+        let kernel = kernel.expect("a machine under valgrind may have fewer kernels");
+        let shares = shares.expect("--count is our own argument");
+        return prove_many(&work, Plan::only(kernel), kernel.width(), shares);
     }
     if has("--instructions") {
         return instructions();
@@ -291,12 +292,13 @@ fn instructions() {
             .arg(&own)
             .args(["--count", kernel, &shares.to_string()])
             .output()
-            .ok()?;
+            .ok()
+            .filter(|output| output.status.success())?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let line = text.lines().find(|line| line.contains("Collected"))?;
         line.rsplit(' ').next()?.parse().ok()
     };
-    for kernel in ["portable", "sha-ni"] {
+    for kernel in ["portable", "sha-ni", "avx2-x8"] {
         match (count(kernel, 0), count(kernel, COUNTED)) {
             (Some(none), Some(some)) => {
                 let each = (some - none) / COUNTED as u64;
