@@ -1,14 +1,20 @@
-//! What one share costs: `work::share::prove` against the bound "44 compressions" and against naive sha2.
+//! What one share costs: every kernel of this machine at every batch size, against the bound "44 compressions", against
+//! naive sha2 and against `validate_share` of `channels_sv2`, the reference implementation of Stratum V2.
 //!
 //! Not a criterion harness: the question is a ratio within one run (PERFORMANCE.md section 1), so each figure is the
 //! least of many repetitions, taken in turns. The invariant: every timed way gives the same hash, asserted first.
 //!
 //! `--smoke` (or `SLUICE_BENCH_SMOKE=1`, or no `--bench`) runs in well under a second; `--instructions` counts
-//! instructions per share under callgrind, where valgrind is installed (it hides SHA-NI: portable code is counted).
+//! instructions per share under callgrind, where valgrind is installed (it hides SHA-NI and AVX-512: the portable kernel
+//! and AVX2 are counted).
 
+use channels_sv2::client::extended::ExtendedChannel;
+use mining_sv2::SubmitSharesExtendedOwned;
 use sha2::{Digest, Sha256, block_api::compress256};
+use sluice::work::hash::{self, Kernel, Plan};
+use sluice::work::seen::Seen;
 use sluice::work::share::{self, Share};
-use sluice::work::{Difficulty, Lane, Layout, LinkId, Parts, Target, Work, WorkId};
+use sluice::work::{Difficulty, Lane, Layout, LinkId, Parts, Proof, Target, Work, WorkId};
 use std::hint::black_box;
 use std::process::Command;
 use std::time::Instant;
@@ -17,7 +23,14 @@ use std::time::Instant;
 const COMPRESSIONS: usize = 44;
 const LANE: Lane = Lane(0x0102_0304);
 /// Shares that callgrind sees.
-const COUNTED: u32 = 200;
+const COUNTED: usize = 200;
+/// Batch sizes measured.
+const SIZES: [usize; 10] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16];
+/// Multiplies in the chain that a cycle is measured by; each waits three cycles for the one before.
+const CHAIN: u64 = 3_000;
+
+#[path = "../tests/sri/channel.rs"]
+mod channel;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,94 +38,276 @@ fn main() {
     let work = work();
     assert_correct(&work);
     if let Some(at) = arguments.iter().position(|a| a == "--count") {
-        let shares = arguments[at + 1]
-            .parse()
-            .expect("--count is our own argument");
-        return prove_many(&work, shares);
+        let shares = arguments[at + 2].parse();
+        let kernel = hash::kernels().find(|kernel| kernel.name() == arguments[at + 1]);
+        let kernel = kernel.expect("a machine under valgrind may have fewer kernels");
+        let shares = shares.expect("--count is our own argument");
+        return prove_many(&work, Plan::only(kernel), kernel.width(), shares);
     }
     if has("--instructions") {
         return instructions();
     }
     let smoke = has("--smoke") || std::env::var_os("SLUICE_BENCH_SMOKE").is_some();
     let full = has("--bench") && !smoke;
-    report(&work, if full { (300, 2_000) } else { (3, 100) });
+    report(&work, if full { 400 } else { 2 });
 }
 
-fn report(work: &Work, (repetitions, shares): (u32, u32)) {
+/// Something timed: its name, its batch size if it has one, the least nanoseconds so far.
+struct Row<'a> {
+    name: String,
+    per_run: usize,
+    run: Box<dyn FnMut() + 'a>,
+    least: f64,
+}
+
+impl<'a> Row<'a> {
+    fn new(name: &str, per_run: usize, run: impl FnMut() + 'a) -> Self {
+        Self {
+            name: name.to_owned(),
+            per_run,
+            run: Box::new(run),
+            least: f64::MAX,
+        }
+    }
+
+    /// Nanoseconds per share.
+    fn each(&self) -> f64 {
+        self.least / self.per_run as f64
+    }
+}
+
+fn report(work: &Work, repetitions: u32) {
+    let selected = hash::select(None, Instant::now).expect("auto is always there");
+    println!("plan: {}", selected.plan);
     let blocks = vec![[0x5a; 64]; COMPRESSIONS * 16];
-    let (mut bulk, mut ours, mut naive) = (f64::MAX, f64::MAX, f64::MAX);
+    let (mut rival, mut refusing) = (Rival::new(work, [0xff; 32]), Rival::new(work, [0; 32]));
+    let mut rows = vec![
+        Row::new("cycle", CHAIN as usize * 3, chain),
+        Row::new("bulk", 16, move || {
+            let mut state = [1; 8];
+            compress256(&mut state, black_box(&blocks));
+            black_box(state);
+        }),
+        Row::new("naive sha2", 8, || {
+            for nonce in 0..8 {
+                black_box(naive_hash(black_box(work), &share_of(nonce)));
+            }
+        }),
+        Row::new("channels_sv2, accepted", 16, move || rival.judge(16)),
+        Row::new("channels_sv2, refused", 16, move || refusing.judge(16)),
+    ];
+    for (name, plan) in plans() {
+        for n in SIZES {
+            // Each run is 16 shares or a little more, so that the clock's own time does not count.
+            let rounds = 16usize.div_ceil(n);
+            let run = move || prove_many(work, plan, n, n * rounds);
+            rows.push(Row::new(&name, n * rounds, run));
+        }
+    }
+    for n in [1, 16] {
+        let (mut seen, mut nonce) = (Seen::default(), 0);
+        rows.push(Row::new("with target and duplicates", 16, move || {
+            judge(work, &mut seen, &mut nonce, n);
+        }));
+        rows.push(Row::new("header only", 16, move || hash_headers(n)));
+        rows.push(Row::new("root only", 16, move || hash_roots(work, n)));
+    }
     for _ in 0..repetitions {
-        bulk = bulk.min(
-            least(&mut || {
-                for _ in 0..shares / 16 {
-                    let mut state = [1; 8];
-                    compress256(&mut state, black_box(&blocks));
-                    black_box(state);
-                }
-            }) / f64::from(shares / 16 * 16),
-        );
-        ours = ours.min(least(&mut || prove_many(work, shares)) / f64::from(shares));
-        naive = naive.min(
-            least(&mut || {
-                for nonce in 0..shares {
-                    black_box(naive_hash(black_box(work), &share_of(nonce)));
-                }
-            }) / f64::from(shares),
-        );
+        for row in &mut rows {
+            let start = Instant::now();
+            (row.run)();
+            row.least = row.least.min(start.elapsed().as_nanos() as f64);
+        }
     }
-    println!("bound, {COMPRESSIONS} bulk compressions: {bulk:8.0} ns");
-    for (name, ns) in [("prove", ours), ("naive sha2", naive)] {
+    print(&rows);
+}
+
+/// Cycles per share and hash efficiency.
+fn print(rows: &[Row<'_>]) {
+    let [cycle, bulk, naive, rival, refusing] = [0, 1, 2, 3, 4].map(|i| rows[i].each());
+    println!("one cycle: {cycle:.3} ns");
+    println!(
+        "bound, {COMPRESSIONS} bulk compressions: {bulk:.0} ns, {:.0} cycles",
+        bulk / cycle
+    );
+    println!("naive sha2: {naive:.0} ns, {:.0} cycles", naive / cycle);
+    println!("cycles per share (hash efficiency) by shares together:");
+    print!("{:<13}", "");
+    SIZES.iter().for_each(|n| print!("{n:>14}"));
+    let (table, parts) = rows[5..].split_at(plans().len() * SIZES.len());
+    for row in table.chunks(SIZES.len()) {
+        print!("\n{:<13}", row[0].name);
+        for cell in row {
+            let cycles = format!("{:.0} ({:.3})", cell.each() / cycle, bulk / cell.each());
+            print!("{cycles:>14}");
+        }
+    }
+    println!();
+    for (n, rows) in [1, 16].iter().zip(parts.chunks(3)) {
+        for row in rows {
+            let cycles = row.each() / cycle;
+            println!(
+                "{}, {n} together: {cycles:.0} cycles, {:.0} ns",
+                row.name,
+                row.each()
+            );
+        }
+    }
+    println!("channels_sv2 validate_share, and how many times as long it takes as ours:");
+    let auto = &table[table.len() - SIZES.len()..];
+    for (what, theirs, ours) in [
+        (
+            "accepted, to the hash alone",
+            rival,
+            [&auto[0], &auto[SIZES.len() - 1]],
+        ),
+        (
+            "accepted, to target and duplicates",
+            rival,
+            [&parts[0], &parts[3]],
+        ),
+        (
+            "refused, to the hash alone",
+            refusing,
+            [&auto[0], &auto[SIZES.len() - 1]],
+        ),
+    ] {
+        let [alone, together] = ours.map(|row| theirs / row.each());
+        let cycles = theirs / cycle;
         println!(
-            "{name:<10} {ns:8.0} ns/share {:9.0} shares/s  hash efficiency {:.3}",
-            1e9 / ns,
-            bulk / ns
+            "{what}: {theirs:.0} ns, {cycles:.0} cycles, {alone:.2} alone, {together:.2} at 16"
         );
     }
 }
 
-/// Nanoseconds of one run.
-fn least(run: &mut dyn FnMut()) -> f64 {
-    let start = Instant::now();
-    run();
-    start.elapsed().as_nanos() as f64
+/// Every kernel alone and the plan in force.
+fn plans() -> Vec<(String, Plan)> {
+    let alone = |kernel: Kernel| (kernel.name().to_owned(), Plan::only(kernel));
+    let auto = ("auto".to_owned(), hash::plan());
+    hash::kernels().map(alone).chain([auto]).collect()
 }
 
-fn prove_many(work: &Work, shares: u32) {
-    for nonce in 0..shares {
-        black_box(share::prove(black_box(work), LANE, &share_of(nonce)));
+/// Squares that wait for each other: 3 cycles each on every x86-64 of the last ten years.
+fn chain() {
+    let mut x = black_box(0x9e37_79b9_7f4a_7c15u64);
+    for _ in 0..CHAIN {
+        x = x.wrapping_mul(x);
+    }
+    black_box(x);
+}
+
+/// `channels_sv2` on the same work. Where its target refuses them, neither its duplicate set nor its accounting is timed.
+struct Rival {
+    channel: ExtendedChannel,
+    share: SubmitSharesExtendedOwned,
+}
+
+impl Rival {
+    fn new(work: &Work, target: [u8; 32]) -> Self {
+        let mut channel = channel::of(work, LANE, &target);
+        let share = channel::submit(work, &share_of(0));
+        let judged = channel.validate_share(share.clone());
+        assert_eq!(judged.is_ok(), target == [0xff; 32], "{judged:?}");
+        Self { channel, share }
+    }
+
+    fn judge(&mut self, shares: u32) {
+        for _ in 0..shares {
+            // A copy, as a parsed message would be: no part of the verdict, and a small one of the time.
+            self.share.nonce += 1;
+            let _ = black_box(self.channel.validate_share(black_box(self.share.clone())));
+        }
+    }
+}
+
+/// A verdict with all that is asked once the hash is known, sixteen times.
+fn judge(work: &Work, seen: &mut Seen, nonce: &mut u32, together: usize) {
+    let mut claims = [(LANE, share_of(0)); 16];
+    let mut proofs = [Proof::NONE; 16];
+    for claim in &mut claims {
+        *nonce += 1;
+        claim.1 = share_of(*nonce);
+    }
+    let easy = black_box(Target::from_le_bytes(&[0xff; 32]));
+    for (claims, proofs) in claims.chunks(together).zip(proofs.chunks_mut(together)) {
+        share::prove_all(work, black_box(claims), proofs);
+        for proof in proofs {
+            let block = work.network_target.is_met_by(&proof.hash);
+            let met = easy.is_met_by(&proof.hash);
+            black_box((block, met, seen.insert(&work.prev_hash, &proof.hash)));
+        }
+    }
+}
+
+fn hash_headers(together: usize) {
+    let headers = black_box([[7; 80]; 16]);
+    let mut hashes = [[0; 32]; 16];
+    let plan = hash::plan();
+    for (headers, hashes) in headers.chunks(together).zip(hashes.chunks_mut(together)) {
+        hash::headers(plan, headers, hashes);
+    }
+    black_box(hashes);
+}
+
+fn hash_roots(work: &Work, together: usize) {
+    let extranonces = black_box([(LANE, [7; 8]); 16]);
+    let mut roots = [[0; 32]; 16];
+    for (extranonces, roots) in extranonces.chunks(together).zip(roots.chunks_mut(together)) {
+        share::roots(work, extranonces, roots);
+    }
+    black_box(roots);
+}
+
+/// So many shares in batches of `together`.
+fn prove_many(work: &Work, plan: Plan, together: usize, shares: usize) {
+    let mut claims = [(LANE, share_of(0)); 16];
+    let mut proofs = [Proof::NONE; 16];
+    for at in (0..shares).step_by(together) {
+        for (nonce, claim) in (at..).zip(&mut claims[..together]) {
+            claim.1 = share_of(nonce as u32);
+        }
+        let claims = black_box(&claims[..together]);
+        share::prove_all_by(plan, black_box(work), claims, &mut proofs);
+        black_box(&proofs);
     }
 }
 
 fn assert_correct(work: &Work) {
-    for nonce in 0..4 {
-        let share = share_of(nonce);
-        assert_eq!(
-            share::prove(work, LANE, &share).hash,
-            naive_hash(work, &share)
-        );
+    let claims: Vec<_> = (0..16).map(|nonce| (LANE, share_of(nonce))).collect();
+    for (name, plan) in plans() {
+        let mut proofs = [Proof::NONE; 16];
+        share::prove_all_by(plan, work, &claims, &mut proofs);
+        for (proof, (_, share)) in proofs.iter().zip(&claims) {
+            assert_eq!(proof.hash, naive_hash(work, share), "{name}");
+        }
     }
 }
 
 /// Runs itself under callgrind with and without shares; the difference is theirs.
 fn instructions() {
     let own = std::env::current_exe().expect("a running program has a path");
-    let count = |shares: u32| -> Option<u64> {
+    let count = |kernel: &str, shares: usize| -> Option<u64> {
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(&own)
-            .args(["--count", &shares.to_string()])
+            .args(["--count", kernel, &shares.to_string()])
             .output()
-            .ok()?;
+            .ok()
+            .filter(|output| output.status.success())?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let line = text.lines().find(|line| line.contains("Collected"))?;
         line.rsplit(' ').next()?.parse().ok()
     };
-    match (count(0), count(COUNTED)) {
-        (Some(none), Some(some)) => {
-            let each = (some - none) / u64::from(COUNTED);
-            println!("{each} instructions per share (without SHA-NI)");
+    for kernel in ["portable", "sha-ni", "avx2-x8"] {
+        match (count(kernel, 0), count(kernel, COUNTED)) {
+            (Some(none), Some(some)) => {
+                let each = (some - none) / COUNTED as u64;
+                println!("{kernel}: {each} instructions per share");
+            }
+            _ => println!(
+                "{kernel}: callgrind gave no count (no valgrind, or it lacks these instructions)"
+            ),
         }
-        _ => println!("callgrind gave no count: is valgrind installed?"),
     }
 }
 
@@ -144,8 +339,18 @@ fn share_of(nonce: u32) -> Share {
     }
 }
 
-/// A 300-byte coinbase with the lane in its second block, 12 branches.
+/// A 300-byte coinbase with the lane in its second block, 12 branches. `channels_sv2` parses it: it must be a transaction.
+///
+/// | version, inputs | null outpoint | script: length, height, **extranonce**, end | sequence, outputs | two outputs | lock time |
+/// |---|---|---|---|---|---|
+/// | 5 bytes | 36 | 1 + 68 + **8** + 15 | 5 | 158 | 4 |
 fn work() -> Work {
+    let outpoint = [&[0; 32][..], &[0xff; 4]].concat();
+    let prefix = [&[2, 0, 0, 0, 1][..], &outpoint, &[91], &[0x51; 68]].concat();
+    let output = [&[7; 8][..], &[70], &[0x6a; 70]].concat();
+    let end = [&[0x51; 15][..], &[0xff; 4], &[2]].concat();
+    let suffix = [&end[..], &output, &output, &[0; 4]].concat();
+    assert_eq!(prefix.len() + 8 + suffix.len(), 300);
     Work::new(Parts {
         id: WorkId(1),
         link: LinkId(0),
@@ -160,8 +365,8 @@ fn work() -> Work {
         pool_ntime: 1_700_000_000,
         layout: Layout::WIDE,
         pad: 0,
-        coinbase_prefix: (0..110).collect(),
-        coinbase_suffix: (0..182).collect(),
+        coinbase_prefix: prefix.into(),
+        coinbase_suffix: suffix.into(),
         branch: (0..12).map(|i| [i; 32]).collect(),
         pool_target: Target::from_difficulty(Difficulty::ONE),
         pool_difficulty: Difficulty::ONE,

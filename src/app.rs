@@ -11,7 +11,7 @@ use crate::tasks::listen::{self, Admission, Listen};
 use crate::tasks::shard::{self, Shard};
 use crate::tasks::{self, BLOCK_QUEUE, Hub, LinkOrders, LinkPort, ROUTER_QUEUE, admin, net};
 use crate::telemetry::{Board, PoolCard};
-use crate::work::LinkId;
+use crate::work::{LinkId, hash};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -145,6 +145,12 @@ impl App {
             listeners,
             connectors,
         } = self;
+        let forced = config.kernel.map(hash::Kernel::name);
+        match hash::select(forced, Instant::now) {
+            Ok(selected) => info!(kernels = %selected.plan, "shares are hashed by"),
+            // The configuration names kernels of this machine only.
+            Err(error) => warn!(%error, "no hash kernel was chosen"),
+        }
         let now = Instant::now();
         let board = Arc::new(board(&config, now));
         let stop_sessions = CancellationToken::new();

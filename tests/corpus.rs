@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/checks/kernels.rs"]
+mod kernels;
 #[path = "../fuzz/checks/link.rs"]
 mod link;
 #[path = "../fuzz/checks/miner.rs"]
@@ -43,6 +45,11 @@ fn sessions_hold_for_the_whole_corpus() {
 #[test]
 fn links_hold_for_the_whole_corpus() {
     replay("link", link::link);
+}
+
+#[test]
+fn kernels_hold_for_the_whole_corpus() {
+    replay("kernels", kernels::kernels);
 }
 
 fn replay(target: &str, check: fn(&[u8])) {

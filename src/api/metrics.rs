@@ -18,6 +18,7 @@
 //! | `sluice_leases` | pool | miners mining for it |
 //! | `sluice_job_broadcast_seconds` | | from a pool's job to the last miner written |
 //! | `sluice_share_verdict_seconds` | | from reading a share to its verdict |
+//! | `sluice_share_batches_total` | | runs of the hash kernels; shares judged side by side are one |
 //! | `sluice_under_credit_hashes_total` | listener | hashes above the pool's difficulty, which it does not credit |
 //! | `sluice_blocks_found_total` | | block candidates |
 //! | `sluice_build_info` | version | 1 |
@@ -128,6 +129,13 @@ fn shares(registry: &mut Registry, board: &Board) {
         under_credit,
     );
     registry.register("blocks_found", "Block candidates", blocks);
+    let batches: Counter = Counter::default();
+    batches.inc_by(board.batches());
+    registry.register(
+        "share_batches",
+        "Runs of the hash kernels; shares judged side by side are one",
+        batches,
+    );
 }
 
 fn judged_shares(shares: &Counts, difficulty: &Sums, listener: &str, judged: &Judged) {

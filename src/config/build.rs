@@ -61,6 +61,7 @@ pub(super) fn config(
     let run_section = document.section("run");
     let run = run(&run_section, lab, findings);
     let batches = run_section.take("batches", findings, units::flag);
+    let kernel = run_section.take("kernel", findings, units::kernel);
     if findings.has_errors() {
         return None;
     }
@@ -86,6 +87,7 @@ pub(super) fn config(
         },
         limits: limits?,
         shards,
+        kernel: kernel?,
         batches: batches?,
         api: api?,
         log: log?,

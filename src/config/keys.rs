@@ -88,6 +88,7 @@ pub const KEYS: &[Key] = &[
     key("log.format", Kind::Text, "\"text\""),
     key("run.shards", Kind::Plain, "0"),
     key("run.grace", Kind::Text, "\"10s\""),
+    key("run.kernel", Kind::Text, "\"auto\""),
     key("run.batches", Kind::Plain, "true"),
     key("run.fast_lines", Kind::Plain, "true"),
     key("lab.allow_short_times", Kind::Plain, "false"),

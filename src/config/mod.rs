@@ -19,6 +19,7 @@ mod units;
 pub use finding::{Finding, Findings, Severity};
 
 use crate::proxy::{link, router, session};
+use crate::work::hash;
 use file::Document;
 use std::fmt;
 use std::net::SocketAddr;
@@ -39,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// Session shards (threads).
     pub shards: usize,
+    /// The hash kernel for everything; `None`: what is best, by a calibration.
+    pub kernel: Option<hash::Kernel>,
     /// Shares that come at the same moment are judged side by side.
     pub batches: bool,
     /// API and metrics; `None`: off.

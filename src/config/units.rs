@@ -4,7 +4,7 @@
 //! Invariant: what comes out is within the limits named in its function.
 
 use super::tree::Value;
-use crate::work::{Difficulty, Layout};
+use crate::work::{Difficulty, Layout, hash};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -67,6 +67,24 @@ pub(super) fn flag(value: &Value) -> Result<bool, Want> {
     match value {
         Value::Flag(flag) => Ok(*flag),
         _ => Err(want("true or false")),
+    }
+}
+
+/// A hash kernel of this machine, or `None` for auto.
+pub(super) fn kernel(value: &Value) -> Result<Option<hash::Kernel>, Want> {
+    let machine_has = || {
+        let names: Vec<_> = hash::kernels().map(hash::Kernel::name).collect();
+        want(format!(
+            "auto, or one that this machine has: {}",
+            names.join(", ")
+        ))
+    };
+    match text(value)? {
+        "auto" => Ok(None),
+        name => match hash::kernels().find(|kernel| kernel.name() == name) {
+            Some(kernel) => Ok(Some(kernel)),
+            None => Err(machine_has()),
+        },
     }
 }
 

@@ -1,14 +1,13 @@
 //! The judge of a shard: shares that one turn of its loop brought in are proven side by side.
 //!
 //! ```text
-//!   session ── ask ──> asked ──┬── FULL are there: at once
-//!      ^                       └── the first asker has its turn again: everybody else has had one
-//!      └────── its mailbox <── prove, grouped by work
+//!   session ── ask ──> ticket ──┬── FULL are waiting: at once
+//!      ^                        └── the first asker has its turn again: everybody else has had one
+//!      └── take <── proof <── prove, grouped by work
 //! ```
-//! No timer and no other thread: a share that comes alone is proven alone, by whoever brought it. Invariant: every
-//! request is answered once, in the order in which its session asked.
+//! No timer and no other thread: a share that comes alone is proven alone, by whoever brought it. Invariant: a ticket is
+//! good for one proof, that of the request it was given for.
 
-use super::mail::Mailbox;
 use crate::proxy::session::JudgeRequest;
 use crate::work::{Lane, Proof, Share, share};
 use std::sync::Arc;
@@ -16,70 +15,166 @@ use std::sync::Arc;
 /// As many as the widest kernel takes: waiting for more would only let the first ones grow cold.
 const FULL: usize = 16;
 /// Every so many verdicts one is timed: a histogram needs no more.
-const TIMED: u32 = 16;
+const TIMED: u64 = 16;
 
-/// Shares of one shard that wait for their proof. What has no requests in it is kept for its room.
+/// Names a request until its proof is taken.
+#[derive(Debug)]
+pub struct Ticket(usize);
+
+/// Shares of one shard on their way to their proofs. What has no requests in it is kept for its room.
 #[derive(Debug, Default)]
 pub struct Judge {
-    asked: Vec<(JudgeRequest, Arc<Mailbox>)>,
-    proofs: Vec<Proof>,
-    /// Places in `asked`, those of one work side by side.
-    places: Vec<usize>,
+    /// By ticket.
+    cases: Vec<Option<(JudgeRequest, Proof)>>,
+    free: Vec<usize>,
+    /// Tickets without a proof yet.
+    waiting: Vec<usize>,
     claims: Vec<(Lane, Share)>,
-    answers: Vec<Proof>,
-    proven: u32,
+    proofs: Vec<Proof>,
+    verdicts: u64,
+    batches: u64,
 }
 
 impl Judge {
-    /// Takes a request; once there are enough, answers all.
-    pub fn ask(&mut self, request: JudgeRequest, mailbox: &Arc<Mailbox>) {
-        self.asked.push((request, mailbox.clone()));
-        if self.asked.len() >= FULL {
-            self.answer();
+    /// Takes a request; once there are enough, proves them all.
+    pub fn ask(&mut self, request: JudgeRequest) -> Ticket {
+        let case = Some((request, Proof::NONE));
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.cases[at] = case;
+                at
+            }
+            None => {
+                self.cases.push(case);
+                self.cases.len() - 1
+            }
+        };
+        self.waiting.push(at);
+        if self.waiting.len() >= FULL {
+            self.prove();
         }
+        Ticket(at)
     }
 
-    /// Proves what has been asked for so far.
-    pub fn answer(&mut self) {
-        self.prove();
-        for ((request, mailbox), proof) in self.asked.drain(..).zip(self.proofs.drain(..)) {
-            mailbox.proven(request, proof);
+    /// The request and its proof; proves all that wait if it has none yet.
+    pub fn take(&mut self, Ticket(at): Ticket) -> (JudgeRequest, Proof) {
+        if self.waiting.contains(&at) {
+            self.prove();
         }
+        self.free.push(at);
+        self.cases[at]
+            .take()
+            .expect("a ticket is taken once and nobody else has it")
     }
 
-    /// Counts verdicts; whether their time is to be taken.
-    pub fn times(&mut self, verdicts: usize) -> bool {
-        let before = self.proven / TIMED;
-        self.proven = self.proven.wrapping_add(verdicts as u32);
-        self.proven / TIMED != before
+    /// Proves a share that is alone.
+    pub fn prove_one(&mut self, request: &JudgeRequest) -> Proof {
+        self.batches += 1;
+        share::prove(&request.work, request.lane, &request.share)
+    }
+
+    /// Counts a verdict; whether its time is to be taken.
+    pub fn times(&mut self) -> bool {
+        self.verdicts += 1;
+        self.verdicts.is_multiple_of(TIMED)
+    }
+
+    /// Batches proven since the last call.
+    pub fn batches(&mut self) -> u64 {
+        std::mem::take(&mut self.batches)
     }
 
     fn prove(&mut self) {
         let Self {
-            asked,
-            proofs,
-            places,
+            cases,
+            waiting,
             claims,
-            answers,
+            proofs,
             ..
         } = self;
-        let work = |place: usize| &asked[place].0.work;
-        proofs.resize(asked.len(), Proof::NONE);
-        places.clear();
-        places.extend(0..asked.len());
-        places.sort_by_key(|&place| Arc::as_ptr(work(place)));
-        for group in places.chunk_by(|&a, &b| Arc::ptr_eq(work(a), work(b))) {
+        let request = |at: usize| {
+            let case = cases[at].as_ref();
+            &case.expect("it waits, so it is there").0
+        };
+        // Mostly one work; a stable order is not needed, for each proof goes to its own ticket.
+        waiting.sort_unstable_by_key(|&at| Arc::as_ptr(&request(at).work));
+        let same = |&a: &usize, &b: &usize| Arc::ptr_eq(&request(a).work, &request(b).work);
+        proofs.clear();
+        for group in waiting.chunk_by(same) {
             claims.clear();
-            claims.extend(group.iter().map(|&place| {
-                let request = &asked[place].0;
-                (request.lane, request.share)
-            }));
-            answers.clear();
-            answers.resize(group.len(), Proof::NONE);
-            share::prove_all(work(group[0]), claims, answers);
-            for (&place, answer) in group.iter().zip(answers.iter()) {
-                proofs[place] = *answer;
+            claims.extend(
+                group
+                    .iter()
+                    .map(|&at| (request(at).lane, request(at).share)),
+            );
+            let done = proofs.len();
+            proofs.resize(done + group.len(), Proof::NONE);
+            share::prove_all(&request(group[0]).work, claims, &mut proofs[done..]);
+            self.batches += 1;
+        }
+        for (at, proof) in waiting.drain(..).zip(&*proofs) {
+            if let Some(case) = &mut cases[at] {
+                case.1 = *proof;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::{Difficulty, Layout, LinkId, Parts, Target, Work, WorkId};
+
+    fn work(seed: u8) -> Arc<Work> {
+        let work = Work::new(Parts {
+            id: WorkId(seed.into()),
+            link: LinkId(0),
+            epoch: 0,
+            pool_job: "job".into(),
+            generation: 0,
+            prev_hash: [seed; 32],
+            version: 0x2000_0000,
+            version_mask: 0,
+            nbits: 0x1d00_ffff,
+            ntime: 7,
+            pool_ntime: 7,
+            layout: Layout::WIDE,
+            pad: 0,
+            coinbase_prefix: [seed; 90].into(),
+            coinbase_suffix: [seed; 150].into(),
+            branch: [[seed; 32]; 5].into(),
+            pool_target: Target::MAX,
+            pool_difficulty: Difficulty::MIN,
+        });
+        Arc::new(work.expect("it is within every limit"))
+    }
+
+    #[test]
+    fn every_ticket_has_the_proof_of_its_own_request_whatever_came_between() {
+        let works = [work(1), work(2)];
+        let mut judge = Judge::default();
+        for round in 0..3 {
+            let asked = FULL - 5 + 7 * round;
+            let requests: Vec<_> = (0..asked)
+                .map(|i| JudgeRequest {
+                    work: works[i % 2].clone(),
+                    lane: Lane(1 + i as u32),
+                    share: Share {
+                        en2: [i as u8; 8],
+                        ntime: works[i % 2].pool_ntime,
+                        nonce: i as u32,
+                        version: works[i % 2].version,
+                    },
+                })
+                .collect();
+            let tickets: Vec<_> = requests.iter().map(|r| judge.ask(r.clone())).collect();
+            for (ticket, request) in tickets.into_iter().zip(&requests).rev() {
+                let (own, proof) = judge.take(ticket);
+                assert_eq!((own.lane, own.share), (request.lane, request.share));
+                let alone = share::prove(&request.work, request.lane, &request.share);
+                assert_eq!(proof, alone);
+            }
+            assert_eq!(judge.free.len(), judge.cases.len(), "all tickets came back");
         }
     }
 }

@@ -6,8 +6,6 @@
 
 use super::{SeatReply, SessionOrders};
 use crate::proxy::lease::Lease;
-use crate::proxy::session::JudgeRequest;
-use crate::work::Proof;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -38,8 +36,6 @@ struct Inside {
     waker: Option<Waker>,
     seat: Option<SeatReply>,
     orders: SessionOrders,
-    /// Answers of the judge, in the order asked. No heap while there are none.
-    proven: Vec<(JudgeRequest, Proof)>,
 }
 
 impl Default for Mailbox {
@@ -56,7 +52,6 @@ impl Default for Mailbox {
                 waker: None,
                 seat: None,
                 orders,
-                proven: Vec::new(),
             }),
         }
     }
@@ -105,17 +100,6 @@ impl Mailbox {
     /// The seat, once.
     pub fn take_seat(&self) -> Option<SeatReply> {
         self.inside().seat.take()
-    }
-
-    /// An answer of the judge. No flag and no wake: the session has asked and comes back for it by itself.
-    pub fn proven(&self, request: JudgeRequest, proof: Proof) {
-        self.inside().proven.push((request, proof));
-    }
-
-    /// The judge's answers, if these are all that were asked for.
-    pub fn take_proven(&self, asked: usize) -> Option<Vec<(JudgeRequest, Proof)>> {
-        let mut inside = self.inside();
-        (inside.proven.len() >= asked).then(|| std::mem::take(&mut inside.proven))
     }
 
     /// The orders in force.

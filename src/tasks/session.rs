@@ -8,6 +8,7 @@ mod news;
 mod pump;
 
 use super::ToRouter;
+use super::judge::Ticket;
 use super::mail::{DRAIN, Mailbox};
 use super::shard::Shard;
 use crate::machine::Machine;
@@ -16,8 +17,9 @@ use crate::proxy::router;
 use crate::proxy::session::{Attach, Close, Event, Input, JudgeRequest, NoSeat, Output, Session};
 use crate::proxy::tally::Drop as Dropped;
 use crate::stratum::v1::line::Lines;
-use crate::work::{LinkId, Proof, share};
+use crate::work::{LinkId, Proof};
 use pump::{poll_io, poll_write_all, with_read};
+use smallvec::SmallVec;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -72,6 +74,9 @@ struct Alarm {
     heard: bool,
     timer: Pin<Box<Sleep>>,
 }
+
+/// Tickets of the judge, in the order asked. Mostly a miner brings one share at a time.
+type Asked = SmallVec<[Ticket; 2]>;
 
 /// What a session may have to wait for: room in a queue.
 enum Wait {
@@ -266,19 +271,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Does what the machine wants until it wants no more.
     async fn carry_out(&mut self, now: Instant) {
-        let mut asked = 0;
+        let mut asked = Asked::new();
         loop {
-            match self.outputs(now, &mut asked) {
-                Some(wait) => self.wait(wait).await,
-                None if asked == 0 => return,
-                None => self.verdicts(now, std::mem::take(&mut asked)).await,
+            if let Some(wait) = self.outputs(now, &mut asked) {
+                self.wait(wait).await;
+            } else if asked.is_empty() {
+                return;
+            } else {
+                // The other sessions of this turn have theirs first; whoever comes back first makes the judge prove all.
+                behind_the_others().await;
+                for ticket in std::mem::take(&mut asked) {
+                    let (request, proof) = self.shard.judge().take(ticket);
+                    self.proven(now, &request, &proof);
+                }
             }
         }
     }
 
-    /// Carries out what the machine wants by now, up to what may have to wait; counts the shares that the judge has.
+    /// Carries out what the machine wants by now, up to what may have to wait; keeps the tickets of what the judge has.
     /// Apart, because a future has room for all that lives around an `await`, and ten thousand idle miners for it too.
-    fn outputs(&mut self, now: Instant, asked: &mut usize) -> Option<Wait> {
+    fn outputs(&mut self, now: Instant, asked: &mut Asked) -> Option<Wait> {
         while let Some(output) = self.session.poll_output() {
             let wait = self.act(now, output, asked);
             if wait.is_some() {
@@ -295,18 +307,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    fn act(&mut self, now: Instant, output: Output, asked: &mut usize) -> Option<Wait> {
+    fn act(&mut self, now: Instant, output: Output, asked: &mut Asked) -> Option<Wait> {
         match output {
             Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
             Output::Send(bytes) => self.out.extend_from_slice(&bytes),
-            Output::Judge(request) if *asked == 0 && self.shard.is_quiet() => {
-                let proof = share::prove(&request.work, request.lane, &request.share);
-                self.proven(now, &[(request, proof)]);
+            Output::Judge(request) if asked.is_empty() && self.shard.is_quiet() => {
+                let proof = self.shard.judge().prove_one(&request);
+                self.proven(now, &request, &proof);
             }
-            Output::Judge(request) => {
-                self.shard.judge().ask(request, &self.mailbox);
-                *asked += 1;
-            }
+            Output::Judge(request) => asked.push(self.shard.judge().ask(request)),
             Output::Submit(share) => return Some(Wait::Submit(share)),
             Output::Attach(attach) => return self.attach(now, attach).map(Wait::Router),
             Output::Refresh(link) => {
@@ -321,31 +330,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         None
     }
 
-    /// Waits for the judge: the other sessions of this turn have theirs first, then whoever comes back first makes it
-    /// answer for all.
-    async fn verdicts(&mut self, now: Instant, asked: usize) {
-        let mut proven = self.mailbox.take_proven(asked);
-        if proven.is_none() {
-            behind_the_others().await;
-            proven = self.mailbox.take_proven(asked);
-        }
-        let proven = proven.or_else(|| {
-            self.shard.judge().answer();
-            self.mailbox.take_proven(asked)
-        });
-        self.proven(now, &proven.expect("the judge answers all that was asked"));
-    }
-
-    fn proven(&mut self, now: Instant, proven: &[(JudgeRequest, Proof)]) {
-        if self.shard.judge().times(proven.len()) {
+    fn proven(&mut self, now: Instant, request: &JudgeRequest, proof: &Proof) {
+        if self.shard.judge().times() {
             // From the turn's beginning: what the miner waited for.
             let seconds = now.elapsed().as_secs_f64();
             self.shard.hub.board.verdict_seconds(seconds);
         }
-        for (request, proof) in proven {
-            self.session
-                .handle_input(now, Input::Judged(request, proof));
-        }
+        self.session
+            .handle_input(now, Input::Judged(request, proof));
     }
 
     /// To the link the work came from; parked for a bounded time when its queue is full.

@@ -134,6 +134,8 @@ impl Shard {
         if let Some(slowest) = self.books().broadcast.take() {
             self.hub.board.broadcast_seconds(slowest.as_secs_f64());
         }
+        let batches = self.judge().batches();
+        self.hub.board.judged_batches(batches);
         self.book(now)
     }
 }

@@ -65,6 +65,7 @@ pub struct Board {
     left: AtomicU64,
     moved: AtomicU64,
     verdict: Histogram,
+    batches: AtomicU64,
     broadcast: Histogram,
     submit: SubmitSeconds,
 }
@@ -113,6 +114,7 @@ impl Board {
             left: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             verdict: seconds(0.000_001),
+            batches: AtomicU64::new(0),
             broadcast: seconds(0.000_1),
             submit: SubmitSeconds::new_with_constructor(|| seconds(0.001)),
         }
@@ -310,6 +312,11 @@ impl Board {
     /// From reading a share to having its verdict, in seconds. A sample of the shares will do.
     pub fn verdict_seconds(&self, seconds: f64) {
         self.verdict.observe(seconds);
+    }
+
+    /// Runs of the hash kernels: what was judged together counts once.
+    pub fn judged_batches(&self, batches: u64) {
+        self.batches.fetch_add(batches, Relaxed);
     }
 
     /// From a pool's job to the last miner written, in seconds.

@@ -1,4 +1,4 @@
-//! SHA-256 for shares: what is computed once per work, and the two jobs that every kernel does.
+//! SHA-256 for shares: what is computed once per work, and the jobs that every kernel does.
 //!
 //! Not the share itself (that is `share`). The invariant: whatever depends only on the work (prefix midstate, schedules
 //! of the blocks that are the same for every share, the branch as words) is laid out in [`Prepared`], nothing here
@@ -11,8 +11,8 @@
 //! | compressed once into `midstate` | end of the prefix, **lane, rolled**, start of the suffix | end of the suffix, padding |
 //! | once per work | 64 schedule words per share | constants + schedule, once per work |
 //!
-//! A proof is a job of *roots* (extranonce -> coinbase hash -> merkle fold) and a job of *headers* (80 bytes -> hash). V2
-//! standard channels need the one at a new block and the other per share.
+//! Three jobs: *prove* (a share -> coinbase, merkle fold, header), and its halves for V2 standard channels: *roots* at a new
+//! block (extranonce -> merkle root) and *headers* per share (80 bytes -> hash).
 
 mod block;
 mod kernel;
@@ -24,7 +24,7 @@ mod sha_ni;
 mod vectors;
 mod wide;
 
-use super::{Lane, Layout};
+use super::{Lane, Layout, Share};
 use block::{INITIAL, Schedule};
 use sha2::block_api::compress256;
 use std::sync::Arc;
@@ -60,15 +60,33 @@ struct Constants {
     rest_bytes: Box<[[u8; 64]]>,
     /// The merkle branch as message words, leaf side first.
     branch: Box<[[u32; 8]]>,
+    /// The same of the previous block's hash, and of nbits.
+    prev_hash: [u32; 8],
+    nbits: u32,
 }
 
 /// The four words of the head in which an extranonce stands, as they are hashed. Of one [`Prepared`] only.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Hole([u32; 4]);
+struct Hole([u32; 4]);
+
+/// What one share adds to a [`Prepared`], as message words.
+#[derive(Clone, Copy, Default, Debug)]
+struct Claim {
+    hole: Hole,
+    version: u32,
+    ntime: u32,
+    nonce: u32,
+}
 
 impl Prepared {
-    /// From the coinbase halves, the layout and the merkle branch.
-    pub fn new(prefix: &[u8], suffix: &[u8], layout: Layout, branch: &[[u8; 32]]) -> Self {
+    /// From the coinbase halves, the layout, the merkle branch and what a header has besides.
+    pub fn new(
+        coinbase: (&[u8], &[u8]),
+        layout: Layout,
+        branch: &[[u8; 32]],
+        (prev_hash, nbits): (&[u8; 32], u32),
+    ) -> Self {
+        let (prefix, suffix) = coinbase;
         let (whole, tail) = prefix.as_chunks::<64>();
         let mut midstate = INITIAL;
         compress256(&mut midstate, whole);
@@ -98,11 +116,36 @@ impl Prepared {
                 .collect(),
             rest_bytes: rest_bytes.into(),
             branch: branch.iter().map(block::words_of_node).collect(),
+            prev_hash: block::words_of_node(prev_hash),
+            nbits: nbits.swap_bytes(),
         }))
     }
 
+    fn claim(&self, lane: Lane, share: &Share) -> Claim {
+        Claim {
+            hole: self.hole(lane, &share.en2),
+            version: share.version.swap_bytes(),
+            ntime: share.ntime.swap_bytes(),
+            nonce: share.nonce.swap_bytes(),
+        }
+    }
+
+    /// The header of a claim, whose table is at `share::header`.
+    fn header(&self, claim: &Claim, root: &[u8; 32]) -> [u8; 80] {
+        let Constants {
+            prev_hash, nbits, ..
+        } = &*self.0;
+        let mut header = [0; 80];
+        header[..4].copy_from_slice(&claim.version.to_be_bytes());
+        header[4..36].copy_from_slice(&block::digest(prev_hash));
+        header[36..68].copy_from_slice(root);
+        let end = [claim.ntime, *nbits, claim.nonce].map(u32::to_be_bytes);
+        header[68..].copy_from_slice(end.as_flattened());
+        header
+    }
+
     /// The words of the head with this lane and these rolled bytes in them.
-    pub(super) fn hole(&self, lane: Lane, en2: &[u8; 8]) -> Hole {
+    fn hole(&self, lane: Lane, en2: &[u8; 8]) -> Hole {
         let Layout { lane: k, rolled: m } = self.0.layout;
         let lane = u32::from_be_bytes(lane.bytes(self.0.layout)) >> (32 - 8 * u32::from(k));
         let rolled = u64::from_be_bytes(*en2) >> (64 - 8 * u32::from(m));
@@ -119,6 +162,47 @@ impl Prepared {
         let mut words = self.0.head;
         words[self.0.first..self.0.first + 4].copy_from_slice(&hole.0);
         words
+    }
+}
+
+/// Root and hash of shares of one work, in digest byte order, handed to `each` with their place among the claims. As many
+/// are hashed side by side as the plan says.
+pub(super) fn prove(
+    plan: Plan,
+    prepared: &Prepared,
+    claims: &[(Lane, Share)],
+    mut each: impl FnMut(usize, &[u8; 32], &[u8; 32]),
+) {
+    let mut done = 0;
+    while done < claims.len() {
+        let (kernel, taken) = plan.next(claims.len() - done);
+        let now = &claims[done..done + taken];
+        let each = |i, root: &_, hash: &_| each(done + i, root, hash);
+        match taken {
+            1 => run::<1>(kernel, prepared, now, each),
+            _ => run::<WIDEST>(kernel, prepared, now, each),
+        }
+        done += taken;
+    }
+}
+
+/// One run of a kernel, of at most `N` shares: one alone pays for no room on the stack that only sixteen need.
+fn run<const N: usize>(
+    kernel: Kernel,
+    prepared: &Prepared,
+    given: &[(Lane, Share)],
+    mut each: impl FnMut(usize, &[u8; 32], &[u8; 32]),
+) {
+    let n = given.len();
+    let mut claims = [Claim::default(); N];
+    for (claim, (lane, share)) in claims.iter_mut().zip(given) {
+        *claim = prepared.claim(*lane, share);
+    }
+    let (mut roots, mut hashes) = ([[0; 32]; N], [[0; 32]; N]);
+    let (roots, hashes) = (&mut roots[..n], &mut hashes[..n]);
+    kernel.prove(prepared, &claims[..n], roots, hashes);
+    for (i, (root, hash)) in roots.iter().zip(hashes).enumerate() {
+        each(i, root, hash);
     }
 }
 

@@ -141,10 +141,10 @@ impl Work {
     pub fn new(parts: Parts) -> Result<Self, WorkError> {
         let network_target = check(&parts)?;
         let prepared = Prepared::new(
-            &parts.coinbase_prefix,
-            &parts.coinbase_suffix,
+            (&parts.coinbase_prefix, &parts.coinbase_suffix),
             parts.layout,
             &parts.branch,
+            (&parts.prev_hash, parts.nbits),
         );
         Ok(Self {
             id: parts.id,

@@ -3,7 +3,7 @@
 //! Not a verdict: ranges, targets and duplicates are checked by whoever asks. The invariant: [`prove`] allocates
 //! nothing and hashes exactly what a full node would hash for this share, however many are hashed together.
 
-use super::hash::{self, Hole, Kernel, Plan};
+use super::hash::{self, Plan};
 use super::{Lane, Target, Work};
 
 /// What a miner sends, in the terms of [`Work`].
@@ -62,48 +62,30 @@ pub fn prove_all(work: &Work, claims: &[(Lane, Share)], proofs: &mut [Proof]) {
 /// # Panics
 /// As [`prove_all`].
 pub fn prove_all_by(plan: Plan, work: &Work, claims: &[(Lane, Share)], proofs: &mut [Proof]) {
-    let mut proofs = &mut proofs[..claims.len()];
-    let mut left = claims;
-    while !left.is_empty() {
-        let (kernel, taken) = plan.next(left.len());
-        let (now, later) = left.split_at(taken);
-        let (out, rest) = proofs.split_at_mut(taken);
-        if kernel.width() == 1 {
-            prove_together::<1>(kernel, work, now, out);
-        } else {
-            prove_together::<{ hash::WIDEST }>(kernel, work, now, out);
-        }
-        (left, proofs) = (later, rest);
-    }
+    let proofs = &mut proofs[..claims.len()];
+    hash::prove(plan, &work.prepared, claims, |i, root, hash| {
+        proofs[i] = Proof {
+            hash: *hash,
+            header: header(work, &claims[i].1, root),
+        };
+    });
 }
 
-/// One run of a kernel, of at most `N` shares: the size of what lies on the stack.
-#[inline]
-fn prove_together<const N: usize>(
-    kernel: Kernel,
-    work: &Work,
-    claims: &[(Lane, Share)],
-    proofs: &mut [Proof],
-) {
-    let n = claims.len();
-    let mut headers = [[0; 80]; N];
-    let mut digests = [[0; 32]; N];
-    let (headers, digests) = (&mut headers[..n], &mut digests[..n]);
-    let mut holes = [Hole::default(); N];
-    for (hole, (lane, share)) in holes.iter_mut().zip(claims) {
-        *hole = work.prepared.hole(*lane, &share.en2);
-    }
-    kernel.roots(&work.prepared, &holes[..n], digests);
-    for ((header, root), (_, share)) in headers.iter_mut().zip(&*digests).zip(claims) {
-        *header = self::header(work, share, root);
-    }
-    kernel.headers(headers, digests);
-    for ((proof, header), hash) in proofs.iter_mut().zip(headers).zip(digests) {
-        *proof = Proof {
-            hash: *hash,
-            header: *header,
-        };
-    }
+/// Merkle roots of one work for many extranonces (lane, rolled bytes), digest byte order: what V2 standard channels need
+/// at a new block. No allocation.
+///
+/// # Panics
+/// If there are fewer `roots` than extranonces; those beyond stay as they are.
+pub fn roots(work: &Work, extranonces: &[(Lane, [u8; 8])], roots: &mut [[u8; 32]]) {
+    roots_by(hash::plan(), work, extranonces, roots);
+}
+
+/// [`roots`] by a plan of one's own: to measure and to test.
+///
+/// # Panics
+/// As [`roots`].
+pub fn roots_by(plan: Plan, work: &Work, extranonces: &[(Lane, [u8; 8])], roots: &mut [[u8; 32]]) {
+    hash::roots(plan, &work.prepared, extranonces, roots);
 }
 
 /// The whole coinbase of a share, witness stripped (for the block log).

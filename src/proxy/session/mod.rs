@@ -87,6 +87,8 @@ pub struct Session {
     bad_streak: u16,
     observation: Option<Observation>,
     observed_at: Instant,
+    /// The observation is due.
+    observe: bool,
     closing: Option<Close>,
     closed: bool,
 }
@@ -123,6 +125,7 @@ impl Session {
             bad_streak: 0,
             observation: None,
             observed_at: now,
+            observe: false,
             closing: None,
             closed: false,
             config,
@@ -348,13 +351,12 @@ impl Session {
     }
 
     fn observe(&mut self, now: Instant, force: bool) {
-        if self.observation.is_some()
+        if let Some(observation) = &mut self.observation
             && (force || now >= self.observed_at + OBSERVE)
-            && let Some(mut observation) = self.observation.take()
         {
             observation.difficulty = self.advertised.unwrap_or(self.vardiff.current());
             self.observed_at = now;
-            self.outputs.push_back(Output::Observe(observation));
+            self.observe = true;
         }
     }
 
@@ -443,6 +445,14 @@ impl Machine for Session {
     fn poll_output(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
+        }
+        if let Some(request) = self.replies.request() {
+            return Some(Output::Judge(request));
+        }
+        if std::mem::take(&mut self.observe)
+            && let Some(observation) = self.observation.take()
+        {
+            return Some(Output::Observe(observation));
         }
         if let Some(bytes) = self.replies.take() {
             return Some(Output::Send(bytes));

@@ -6,9 +6,10 @@
 //! ```
 //! Invariant: the front of the ring is never bytes; those have moved to `out`.
 
+use super::JudgeRequest;
 use crate::stratum::v1::message::Id;
 use crate::work::Difficulty;
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 
 /// Answers that may wait at once: one turn's worth of lines. At the limit the connection is not read.
 pub(super) const RING: usize = 32;
@@ -38,9 +39,11 @@ impl KeptId {
     }
 }
 
-/// A share on its way through the judge; the share itself is with the judge.
-#[derive(Clone, Copy, Debug)]
+/// A share on its way through the judge.
+#[derive(Debug)]
 pub(super) struct Judging {
+    /// What the judge is to be asked, until it is.
+    pub(super) request: Option<JudgeRequest>,
     /// `None`: sent without an id, so nothing is answered.
     pub(super) id: Option<KeptId>,
     pub(super) worker: WorkerAt,
@@ -69,8 +72,11 @@ pub(super) struct Place(usize);
 #[derive(Debug, Default)]
 pub(super) struct Replies {
     out: Vec<u8>,
-    ring: VecDeque<Slot>,
-    waiting: usize,
+    /// The first one in place: mostly there is no other.
+    ring: SmallVec<[Slot; 1]>,
+    waiting: u16,
+    /// Shares in the ring that the judge was not asked for yet; the last ones.
+    unasked: u16,
 }
 
 impl Replies {
@@ -79,10 +85,10 @@ impl Replies {
         if self.ring.is_empty() {
             return &mut self.out;
         }
-        if !matches!(self.ring.back(), Some(Slot::Bytes(_))) {
-            self.ring.push_back(Slot::Bytes(Vec::new()));
+        if !matches!(self.ring.last(), Some(Slot::Bytes(_))) {
+            self.ring.push(Slot::Bytes(Vec::new()));
         }
-        match self.ring.back_mut() {
+        match self.ring.last_mut() {
             Some(Slot::Bytes(bytes)) => bytes,
             _ => unreachable!("the back was just made bytes"),
         }
@@ -90,13 +96,26 @@ impl Replies {
 
     /// Keeps a place for the verdict on a share.
     pub(super) fn judge(&mut self, judging: Judging) {
-        self.ring.push_back(Slot::Judging(judging));
+        self.ring.push(Slot::Judging(judging));
         self.waiting += 1;
+        self.unasked += 1;
+    }
+
+    /// What the judge is to be asked next.
+    pub(super) fn request(&mut self) -> Option<JudgeRequest> {
+        if self.unasked == 0 {
+            return None;
+        }
+        self.unasked -= 1;
+        self.ring.iter_mut().find_map(|slot| match slot {
+            Slot::Judging(judging) => judging.request.take(),
+            _ => None,
+        })
     }
 
     /// Keeps a place for the answer to subscribe.
     pub(super) fn seat(&mut self, id: Option<KeptId>) {
-        self.ring.push_back(Slot::Seating(id));
+        self.ring.push(Slot::Seating(id));
         self.waiting += 1;
     }
 
@@ -128,7 +147,7 @@ impl Replies {
     pub(super) fn fill(&mut self, Place(at): Place, write: impl FnOnce(&mut Vec<u8>)) {
         self.waiting -= 1;
         if at == 0 {
-            self.ring.pop_front();
+            self.ring.remove(0);
             write(&mut self.out);
             self.settle_front();
         } else {
@@ -138,19 +157,18 @@ impl Replies {
         }
     }
 
+    /// What has become the front and is bytes leaves the ring.
     fn settle_front(&mut self) {
-        while let Some(Slot::Bytes(_)) = self.ring.front() {
-            if let Some(Slot::Bytes(bytes)) = self.ring.pop_front() {
-                if self.out.is_empty() {
-                    self.out = bytes;
-                } else {
-                    self.out.extend_from_slice(&bytes);
-                }
+        let is_bytes = |slot: &Slot| matches!(slot, Slot::Bytes(_));
+        let settled = self.ring.iter().take_while(|slot| is_bytes(slot)).count();
+        for slot in self.ring.drain(..settled) {
+            if let Slot::Bytes(bytes) = slot {
+                self.out.extend_from_slice(&bytes);
             }
         }
-        if self.ring.is_empty() {
+        if self.ring.is_empty() && self.ring.spilled() {
             // Ten thousand idle miners must not hold ten thousand rings.
-            self.ring = VecDeque::new();
+            self.ring = SmallVec::new();
         }
     }
 
@@ -166,7 +184,7 @@ impl Replies {
 
     /// No further request may be read before an answer is known.
     pub(super) fn full(&self) -> bool {
-        self.waiting >= RING
+        usize::from(self.waiting) >= RING
     }
 
     /// Nothing waits and nothing is left to send.

@@ -38,8 +38,8 @@ impl Session {
                 return self.refuse(id, why);
             }
         };
-        self.outputs.push_back(Output::Judge(request));
         self.replies.judge(Judging {
+            request: Some(request),
             id: id.map(KeptId::new),
             worker,
             difficulty,

@@ -3,7 +3,7 @@
 //! Invariant: what was counted is booked before the board forgets where the miner came in, and the lane goes back once.
 
 use super::super::ToRouter;
-use super::{Conn, Wait};
+use super::{Asked, Conn, Wait};
 use crate::machine::Machine;
 use crate::proxy::router;
 use crate::proxy::session::{Close, Input, Output};
@@ -21,7 +21,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 | Output::Refresh(_)
                 | Output::Close(_) => {}
                 output => {
-                    let wait = self.act(now, output, &mut 0);
+                    let wait = self.act(now, output, &mut Asked::new());
                     if wait.is_some() {
                         return wait;
                     }

@@ -201,6 +201,11 @@ impl Board {
         self.moved.load(Relaxed)
     }
 
+    /// Runs of the hash kernels.
+    pub fn batches(&self) -> u64 {
+        self.batches.load(Relaxed)
+    }
+
     /// The histograms: verdict, broadcast, submit by pool. Clones share their counts.
     pub fn histograms(&self) -> (Histogram, Histogram, SubmitSeconds) {
         let submit = self.submit.clone();

@@ -1,11 +1,11 @@
 //! The kernels this program knows, and those that the machine at hand has.
 //!
 //! Not a choice (that is `plan`). The invariant: a [`Kernel`] exists only if the machine has its instructions; that alone
-//! makes the two calls here safe.
+//! makes the three calls here safe.
 
 #![expect(unsafe_code, reason = "the one dispatcher; see the invariant")]
 
-use super::{Hole, Prepared, portable};
+use super::{Claim, Hole, Prepared, portable};
 #[cfg(target_arch = "x86_64")]
 use super::{sha_ni, vectors};
 use std::fmt;
@@ -13,6 +13,9 @@ use std::fmt;
 /// A way to hash that this machine has.
 #[derive(Clone, Copy)]
 pub struct Kernel(&'static Code);
+
+/// Where a kernel writes.
+type Digests<'a> = &'a mut [[u8; 32]];
 
 /// What is known of a kernel, on any machine.
 pub(super) struct Code {
@@ -27,10 +30,12 @@ pub(super) struct Code {
     /// Pointless where the machine has this one: never chosen by itself.
     superseded_by: Option<&'static str>,
     present: fn() -> bool,
+    /// From at most `width` claims to as many roots and hashes. May be called only if present.
+    prove: unsafe fn(&Prepared, &[Claim], roots: Digests<'_>, hashes: Digests<'_>),
     /// From at most `width` holes to as many roots. May be called only if present.
-    roots: unsafe fn(&Prepared, &[Hole], &mut [[u8; 32]]),
+    roots: unsafe fn(&Prepared, &[Hole], roots: Digests<'_>),
     /// From at most `width` headers to as many hashes. May be called only if present.
-    headers: unsafe fn(&[[u8; 80]], &mut [[u8; 32]]),
+    headers: unsafe fn(&[[u8; 80]], hashes: Digests<'_>),
 }
 
 /// All of them, narrow before wide. A [`super::Plan`] counts by place here.
@@ -42,6 +47,7 @@ pub(super) static KNOWN: &[Code] = &[
         kin: &[],
         superseded_by: None,
         present: || true,
+        prove: portable::prove,
         roots: portable::roots,
         headers: portable::headers,
     },
@@ -53,6 +59,7 @@ pub(super) static KNOWN: &[Code] = &[
         kin: &[],
         superseded_by: None,
         present: sha_ni,
+        prove: sha_ni::prove::<1>,
         roots: sha_ni::roots::<1>,
         headers: sha_ni::headers::<1>,
     },
@@ -64,6 +71,7 @@ pub(super) static KNOWN: &[Code] = &[
         kin: &["sha-ni"],
         superseded_by: None,
         present: sha_ni,
+        prove: sha_ni::prove::<2>,
         roots: sha_ni::roots::<2>,
         headers: sha_ni::headers::<2>,
     },
@@ -75,6 +83,7 @@ pub(super) static KNOWN: &[Code] = &[
         kin: &["sha-ni-x2", "sha-ni"],
         superseded_by: None,
         present: sha_ni,
+        prove: sha_ni::prove::<3>,
         roots: sha_ni::roots::<3>,
         headers: sha_ni::headers::<3>,
     },
@@ -86,6 +95,7 @@ pub(super) static KNOWN: &[Code] = &[
         kin: &["portable"],
         superseded_by: Some("sha-ni"),
         present: || is_x86_feature_detected!("avx2"),
+        prove: vectors::prove_avx2,
         roots: vectors::roots_avx2,
         headers: vectors::headers_avx2,
     },
@@ -97,6 +107,7 @@ pub(super) static KNOWN: &[Code] = &[
         kin: &["sha-ni", "portable"],
         superseded_by: None,
         present: || avx512() && is_x86_feature_detected!("avx512vl"),
+        prove: vectors::prove_avx512vl,
         roots: vectors::roots_avx512vl,
         headers: vectors::headers_avx512vl,
     },
@@ -108,6 +119,7 @@ pub(super) static KNOWN: &[Code] = &[
         kin: &["avx512vl-x8", "sha-ni", "portable"],
         superseded_by: None,
         present: avx512,
+        prove: vectors::prove_avx512,
         roots: vectors::roots_avx512,
         headers: vectors::headers_avx512,
     },
@@ -168,13 +180,30 @@ impl Kernel {
         !kernels().any(|other| Some(other.name()) == better)
     }
 
+    /// Merkle roots and header hashes, digest byte order.
+    ///
+    /// # Panics
+    /// If there are more claims than its width, or not as many roots and hashes.
+    pub(super) fn prove(
+        self,
+        job: &Prepared,
+        claims: &[Claim],
+        roots: Digests<'_>,
+        hashes: Digests<'_>,
+    ) {
+        assert!(claims.len() <= self.0.width);
+        assert!(claims.len() == roots.len() && claims.len() == hashes.len());
+        // SAFETY: a kernel exists only where its instructions are present.
+        unsafe { (self.0.prove)(job, claims, roots, hashes) }
+    }
+
     /// Merkle roots, digest byte order.
     ///
     /// # Panics
     /// If there are more holes than its width, or not as many roots.
-    pub(in super::super) fn roots(self, job: &Prepared, holes: &[Hole], roots: &mut [[u8; 32]]) {
+    pub(super) fn roots(self, job: &Prepared, holes: &[Hole], roots: Digests<'_>) {
         assert!(holes.len() <= self.0.width && holes.len() == roots.len());
-        // SAFETY: a kernel exists only where its instructions are present.
+        // SAFETY: as above.
         unsafe { (self.0.roots)(job, holes, roots) }
     }
 
@@ -182,7 +211,7 @@ impl Kernel {
     ///
     /// # Panics
     /// If there are more headers than its width, or not as many hashes.
-    pub(in super::super) fn headers(self, headers: &[[u8; 80]], hashes: &mut [[u8; 32]]) {
+    pub(super) fn headers(self, headers: &[[u8; 80]], hashes: Digests<'_>) {
         assert!(headers.len() <= self.0.width && headers.len() == hashes.len());
         // SAFETY: as above.
         unsafe { (self.0.headers)(headers, hashes) }

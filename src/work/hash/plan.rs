@@ -4,9 +4,9 @@
 //! machine only, and there is always one ([`plan`]), chosen by expectation until [`select`] has measured.
 
 use super::kernel::KNOWN;
-use super::{Kernel, Layout, Prepared, WIDEST, headers, kernels, roots};
-use crate::work::Lane;
+use super::{Kernel, Lane, Layout, Prepared, Share, WIDEST, kernels, prove};
 use std::fmt;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -131,7 +131,7 @@ impl Plan {
 /// Times every kernel that may be the best.
 fn calibrate(mut now: impl FnMut() -> Instant) -> Selected {
     let branch = [[0x5a; 32]; 12];
-    let job = Prepared::new(&[1; 110], &[2; 182], Layout::WIDE, &branch);
+    let job = Prepared::new((&[1; 110], &[2; 182]), Layout::WIDE, &branch, (&[3; 32], 4));
     let mut measured: Vec<_> = kernels()
         .filter(|kernel| kernel.worth_trying())
         .map(|kernel| (kernel, Duration::MAX))
@@ -167,17 +167,21 @@ fn calibrate(mut now: impl FnMut() -> Instant) -> Selected {
 
 /// One full batch.
 fn run(kernel: Kernel, job: &Prepared) {
-    let plan = Plan::only(kernel);
-    let mut digests = [[0; 32]; WIDEST];
-    let digests = &mut digests[..kernel.width()];
-    roots(
-        plan,
+    let share = Share {
+        en2: [3; 8],
+        ntime: 1,
+        nonce: 2,
+        version: 3,
+    };
+    let claims = [(Lane(7), share); WIDEST];
+    prove(
+        Plan::only(kernel),
         job,
-        &[(Lane(7), [3; 8]); WIDEST][..kernel.width()],
-        digests,
+        &claims[..kernel.width()],
+        |_, root, hash| {
+            black_box((root, hash));
+        },
     );
-    headers(plan, &[[9; 80]; WIDEST][..kernel.width()], digests);
-    std::hint::black_box(digests);
 }
 
 fn find(name: &str) -> Result<Kernel, KernelError> {

@@ -3,35 +3,56 @@
 //! Not the fastest anywhere. The invariant: this is the plain algorithm on bytes, with nothing clever but the midstate.
 
 use super::block::{self, INITIAL};
-use super::{Hole, Prepared};
+use super::{Claim, Hole, Prepared};
 use sha2::block_api::compress256;
+
+/// One root and one hash per claim.
+pub(super) fn prove(
+    job: &Prepared,
+    claims: &[Claim],
+    roots: &mut [[u8; 32]],
+    hashes: &mut [[u8; 32]],
+) {
+    for ((claim, root), hash) in claims.iter().zip(roots).zip(hashes) {
+        *root = merkle_root(job, &claim.hole);
+        *hash = header_hash(&job.header(claim, root));
+    }
+}
 
 /// One root per hole.
 pub(super) fn roots(job: &Prepared, holes: &[Hole], roots: &mut [[u8; 32]]) {
     for (hole, root) in holes.iter().zip(roots) {
-        let mut node = coinbase_hash(job, hole);
-        let mut pair = [[0u8; 64], padding(0, 64)];
-        for sibling in &job.0.branch {
-            pair[0][..32].copy_from_slice(&node);
-            pair[0][32..].copy_from_slice(&block::digest(sibling));
-            let mut state = INITIAL;
-            compress256(&mut state, &pair);
-            node = again(&state);
-        }
-        *root = node;
+        *root = merkle_root(job, hole);
     }
 }
 
 /// One hash per header.
 pub(super) fn headers(headers: &[[u8; 80]], hashes: &mut [[u8; 32]]) {
     for (header, hash) in headers.iter().zip(hashes) {
-        let mut blocks = [[0u8; 64], padding(16, 80)];
-        blocks[0].copy_from_slice(&header[..64]);
-        blocks[1][..16].copy_from_slice(&header[64..]);
-        let mut state = INITIAL;
-        compress256(&mut state, &blocks);
-        *hash = again(&state);
+        *hash = header_hash(header);
     }
+}
+
+fn merkle_root(job: &Prepared, hole: &Hole) -> [u8; 32] {
+    let mut node = coinbase_hash(job, hole);
+    let mut pair = [[0u8; 64], padding(0, 64)];
+    for sibling in &job.0.branch {
+        pair[0][..32].copy_from_slice(&node);
+        pair[0][32..].copy_from_slice(&block::digest(sibling));
+        let mut state = INITIAL;
+        compress256(&mut state, &pair);
+        node = again(&state);
+    }
+    node
+}
+
+fn header_hash(header: &[u8; 80]) -> [u8; 32] {
+    let mut blocks = [[0u8; 64], padding(16, 80)];
+    blocks[0].copy_from_slice(&header[..64]);
+    blocks[1][..16].copy_from_slice(&header[64..]);
+    let mut state = INITIAL;
+    compress256(&mut state, &blocks);
+    again(&state)
 }
 
 /// SHA-256 twice, of anything; for what is not on the path of a share.

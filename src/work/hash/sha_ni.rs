@@ -14,7 +14,7 @@
 #![expect(unsafe_code, reason = "loads and stores of vector registers")]
 
 use super::block::{DIGEST_END, HEADER_END, INITIAL, PAIR_END, ROUND, Schedule};
-use super::{Hole, Prepared};
+use super::{Claim, Hole, Prepared};
 use std::arch::x86_64::*;
 
 /// `N` states.
@@ -27,6 +27,39 @@ struct States<const N: usize> {
 /// One quarter of `N` blocks, or half of `N` digests.
 type Words<const N: usize> = [__m128i; N];
 
+/// One root and one hash per claim, of which there are at most `N`.
+#[target_feature(enable = "sha,ssse3,sse4.1")]
+pub(super) fn prove<const N: usize>(
+    job: &Prepared,
+    claims: &[Claim],
+    roots: &mut [[u8; 32]],
+    hashes: &mut [[u8; 32]],
+) {
+    let mut heads = [[0; 32]; N];
+    for (head, claim) in heads.iter_mut().zip(claims) {
+        *head = job.filled(&claim.hole);
+    }
+    let root = fold(job, &heads);
+    store(&root, roots);
+    // Word by word: version, previous block (8), root (8), ntime, nbits, nonce.
+    let mut words = [[_mm_setzero_si128(); N]; 5];
+    let [p0, p1, p2, p3, p4, p5, p6, p7] = job.0.prev_hash.map(u32::cast_signed);
+    for (n, claim) in claims.iter().enumerate().take(N) {
+        let (low, high) = (root[0][n], root[1][n]);
+        words[0][n] = _mm_set_epi32(p2, p1, p0, claim.version.cast_signed());
+        words[1][n] = _mm_set_epi32(p6, p5, p4, p3);
+        words[2][n] = _mm_insert_epi32::<0>(_mm_slli_si128::<4>(low), p7);
+        words[3][n] = _mm_alignr_epi8::<12>(high, low);
+        words[4][n] = _mm_set_epi32(
+            claim.nonce.cast_signed(),
+            job.0.nbits.cast_signed(),
+            claim.ntime.cast_signed(),
+            _mm_extract_epi32::<3>(high),
+        );
+    }
+    store(&seal(words), hashes);
+}
+
 /// One root per hole, of which there are at most `N`.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 pub(super) fn roots<const N: usize>(job: &Prepared, holes: &[Hole], roots: &mut [[u8; 32]]) {
@@ -34,21 +67,7 @@ pub(super) fn roots<const N: usize>(job: &Prepared, holes: &[Hole], roots: &mut 
     for (head, hole) in heads.iter_mut().zip(holes) {
         *head = job.filled(hole);
     }
-    let mut states = same(&job.0.midstate);
-    for block in 0..job.0.heads {
-        states = compress(&states, quarters(&heads, 16 * block));
-    }
-    for schedule in &job.0.rest {
-        states = compress_scheduled(&states, schedule);
-    }
-    let initial = same(&INITIAL);
-    let mut nodes = again(&initial, &states);
-    for sibling in &job.0.branch {
-        let [low, high] = halves(sibling);
-        let states = compress(&initial, [nodes[0], nodes[1], [low; N], [high; N]]);
-        nodes = again(&initial, &compress_scheduled(&states, &PAIR_END));
-    }
-    store(&nodes, roots);
+    store(&fold(job, &heads), roots);
 }
 
 /// One hash per header, of which there are at most `N`.
@@ -60,27 +79,50 @@ pub(super) fn headers<const N: usize>(headers: &[[u8; 80]], hashes: &mut [[u8; 3
             words[n] = swapped(load_bytes(bytes));
         }
     }
-    let [a, b, c, d, e] = words;
-    let ends = HEADER_END.as_chunks::<4>().0;
+    store(&seal(words), hashes);
+}
+
+/// Coinbase and merkle fold; gives the words of the roots.
+#[inline]
+#[target_feature(enable = "sha,ssse3,sse4.1")]
+fn fold<const N: usize>(job: &Prepared, heads: &[[u32; 32]; N]) -> [Words<N>; 2] {
+    let mut states = same(&job.0.midstate);
+    for block in 0..job.0.heads {
+        states = compress(&states, quarters(heads, 16 * block));
+    }
+    for schedule in &job.0.rest {
+        states = compress_scheduled(&states, schedule);
+    }
     let initial = same(&INITIAL);
-    let states = compress(&initial, [a, b, c, d]);
-    let last = [
-        e,
-        [load(&ends[0]); N],
-        [load(&ends[1]); N],
-        [load(&ends[2]); N],
-    ];
-    let states = compress(&states, last);
-    store(&again(&initial, &states), hashes);
+    for sibling in &job.0.branch {
+        let [low, high] = halves(sibling);
+        let [abcd, efgh] = again(&states);
+        states = compress(&initial, [abcd, efgh, [low; N], [high; N]]);
+        states = compress_scheduled(&states, &PAIR_END);
+    }
+    again(&states)
+}
+
+/// Headers of 20 words hashed twice; gives the words of the digests.
+#[inline]
+#[target_feature(enable = "sha,ssse3,sse4.1")]
+fn seal<const N: usize>([a, b, c, d, e]: [Words<N>; 5]) -> [Words<N>; 2] {
+    let states = compress(&same(&INITIAL), [a, b, c, d]);
+    let [f, g, h] = [0, 1, 2].map(|i| HEADER_END.as_chunks::<4>().0[i]);
+    let last = [e, [load(&f); N], [load(&g); N], [load(&h); N]];
+    again(&compress(&states, last))
 }
 
 /// The second SHA-256, of finished first states; gives the words of the digests.
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn again<const N: usize>(initial: &States<N>, first: &States<N>) -> [Words<N>; 2] {
+fn again<const N: usize>(first: &States<N>) -> [Words<N>; 2] {
     let [abcd, efgh] = digests(first);
     let [low, high] = halves(&DIGEST_END);
-    digests(&compress(initial, [abcd, efgh, [low; N], [high; N]]))
+    digests(&compress(
+        &same(&INITIAL),
+        [abcd, efgh, [low; N], [high; N]],
+    ))
 }
 
 /// Compresses a block each.
@@ -129,12 +171,12 @@ fn compress_scheduled<const N: usize>(start: &States<N>, schedule: &Schedule) ->
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn four_rounds<const N: usize>(states: &mut States<N>, added: &Words<N>) {
-    for i in 0..N {
-        states.cdgh[i] = _mm_sha256rnds2_epu32(states.cdgh[i], states.abef[i], added[i]);
+    let States { abef, cdgh } = states;
+    for ((cdgh, abef), added) in cdgh.iter_mut().zip(&*abef).zip(added) {
+        *cdgh = _mm_sha256rnds2_epu32(*cdgh, *abef, *added);
     }
-    for i in 0..N {
-        let high = _mm_shuffle_epi32::<0b1110>(added[i]);
-        states.abef[i] = _mm_sha256rnds2_epu32(states.abef[i], states.cdgh[i], high);
+    for ((abef, cdgh), added) in abef.iter_mut().zip(&*cdgh).zip(added) {
+        *abef = _mm_sha256rnds2_epu32(*abef, *cdgh, _mm_shuffle_epi32::<0b1110>(*added));
     }
 }
 
@@ -143,12 +185,10 @@ fn four_rounds<const N: usize>(states: &mut States<N>, added: &Words<N>) {
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn next<const N: usize>(a: &Words<N>, b: &Words<N>, c: &Words<N>, d: &Words<N>) -> Words<N> {
     let mut words = *a;
-    for i in 0..N {
-        let sum = _mm_add_epi32(
-            _mm_sha256msg1_epu32(a[i], b[i]),
-            _mm_alignr_epi8::<4>(d[i], c[i]),
-        );
-        words[i] = _mm_sha256msg2_epu32(sum, d[i]);
+    for (i, word) in words.iter_mut().enumerate() {
+        let shifted = _mm_alignr_epi8::<4>(d[i], c[i]);
+        let sum = _mm_add_epi32(_mm_sha256msg1_epu32(*word, b[i]), shifted);
+        *word = _mm_sha256msg2_epu32(sum, d[i]);
     }
     words
 }
@@ -188,14 +228,14 @@ fn same<const N: usize>(state: &[u32; 8]) -> States<N> {
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn digests<const N: usize>(states: &States<N>) -> [Words<N>; 2] {
-    let mut words = [states.abef, states.cdgh];
-    for i in 0..N {
-        let abef = _mm_shuffle_epi32::<0b00_01_10_11>(states.abef[i]);
-        let cdgh = _mm_shuffle_epi32::<0b00_01_10_11>(states.cdgh[i]);
-        words[0][i] = _mm_unpacklo_epi64(abef, cdgh);
-        words[1][i] = _mm_unpackhi_epi64(abef, cdgh);
+    let [mut low, mut high] = [states.abef, states.cdgh];
+    for (low, high) in low.iter_mut().zip(&mut high) {
+        let abef = _mm_shuffle_epi32::<0b00_01_10_11>(*low);
+        let cdgh = _mm_shuffle_epi32::<0b00_01_10_11>(*high);
+        *low = _mm_unpacklo_epi64(abef, cdgh);
+        *high = _mm_unpackhi_epi64(abef, cdgh);
     }
-    words
+    [low, high]
 }
 
 /// The block that begins at a word of each head.

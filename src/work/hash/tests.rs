@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than any batch of one kernel, so that batches are cut as well.
 const MOST: usize = 17;
+const PREV_HASH: [u8; 32] = *b"the hash of the block before it.";
+const NBITS: u32 = 0x1705_1234;
 
 #[test]
 fn sha256d_pads_right_at_every_length_around_the_block_borders() {
@@ -22,16 +24,47 @@ fn sha256d_pads_right_at_every_length_around_the_block_borders() {
 
 #[test]
 fn the_vectors_of_nist_hold() {
-    // FIPS 180-2, B.1 and B.2; the double hashes are sha2's of these digests.
-    let abc = Sha256::digest(b"abc");
-    assert_eq!(
-        hex(&abc),
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    );
+    // FIPS 180-2, B.1 and B.2, through the schedule and the compression that the wide kernels are made of.
+    let two_blocks = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+    for (message, expected) in [
+        (
+            &b"abc"[..],
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ),
+        (
+            two_blocks,
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+        ),
+    ] {
+        let digest = wide::plain::sha256(message);
+        assert_eq!(hex(&digest), expected);
+        assert_eq!(sha256d(message), wide::plain::sha256(&digest));
+    }
     assert_eq!(
         hex(&sha256d(b"abc")),
         "4f8b42c22dd3729b519ba6f68d2da7cc5b2d606d05daed5ad5128cc03e6c6358"
     );
+}
+
+#[test]
+fn block_125552_has_its_hash_in_every_kernel() {
+    // The header of mainnet block 125552, 2011, known from many documents.
+    let header = [
+        "01000000",
+        "81cd02ab7e569e8bcd9317e2fe99f2de44d49ab2b8851ba4a308000000000000",
+        "e320b6c2fffc8d750423db8b1eb942ae710e951ed797f7affc8892b0f1fc122b",
+        "c7f5d74df2b9441a42a14695",
+    ]
+    .concat();
+    let header: [u8; 80] = unhex(&header).try_into().unwrap();
+    let expected = "1dbd981fe6985776b644b173a4d0385ddc1aa2a829688d1e0000000000000000";
+    for plan in plans() {
+        for n in 1..=MOST {
+            let mut hashes = vec![[0; 32]; n];
+            headers(plan, &vec![header; n], &mut hashes);
+            assert!(hashes.iter().all(|hash| hex(hash) == expected), "{plan}");
+        }
+    }
 }
 
 #[test]
@@ -40,7 +73,7 @@ fn every_split_of_prefix_and_suffix_gives_the_hash_of_the_whole_in_every_kernel(
     for prefix in 0..140 {
         for suffix in 0..140 {
             let (a, b) = (&data[..prefix], &data[200..200 + suffix]);
-            let prepared = Prepared::new(a, b, Layout::WIDE, &[]);
+            let prepared = Prepared::new((a, b), Layout::WIDE, &[], (&[0; 32], 0));
             let expected = naive(&[a, b"lane", b"roll", b].concat());
             let extranonce = (Lane(u32::from_be_bytes(*b"lane")), *b"rollmore");
             for kernel in kernels() {
@@ -108,18 +141,30 @@ fn the_wide_algorithm_is_right_without_any_special_instruction() {
         .iter()
         .map(|(lane, en2)| prepared.hole(*lane, en2))
         .collect();
+    let claims = job.claims(3).into_iter();
+    let claims: Vec<_> = claims.map(|(lane, s)| prepared.claim(lane, &s)).collect();
     for n in 1..=3 {
-        let mut roots = vec![[0; 32]; n];
-        wide::roots(Plain([0; 3]), &prepared, &holes[..n], &mut roots);
         let expected: Vec<_> = extranonces[..n].iter().map(|e| job.root(*e)).collect();
+        let (mut roots, mut hashes) = (vec![[0; 32]; n], vec![[0; 32]; n]);
+        wide::roots(Plain([0; 3]), &prepared, &holes[..n], &mut roots);
         assert_eq!(roots, expected);
-        let headers = [[1; 80], [2; 80], [3; 80]];
-        let mut hashes = vec![[0; 32]; n];
-        wide::headers(Plain([0; 3]), &headers[..n], &mut hashes);
-        assert_eq!(
-            hashes,
-            headers[..n].iter().map(|h| naive(h)).collect::<Vec<_>>()
+        roots.fill([0; 32]);
+        wide::prove(
+            Plain([0; 3]),
+            &prepared,
+            &claims[..n],
+            &mut roots,
+            &mut hashes,
         );
+        assert_eq!(roots, expected);
+        let headers: Vec<_> = (0..n)
+            .map(|i| prepared.header(&claims[i], &roots[i]))
+            .collect();
+        let expected: Vec<_> = headers.iter().map(|header| naive(header)).collect();
+        assert_eq!(hashes, expected);
+        hashes.fill([0; 32]);
+        wide::headers(Plain([0; 3]), &headers, &mut hashes);
+        assert_eq!(hashes, expected);
     }
 }
 
@@ -171,11 +216,10 @@ fn a_forced_kernel_takes_what_fills_it_and_its_kin_the_rest() {
 
 #[test]
 fn by_expectation_the_thresholds_are_those_that_were_measured() {
-    let expected = "1 sha-ni, 2 sha-ni-x2, 3 sha-ni-x3, 4-5 ";
     let plan = Plan::expected();
     if plan.next(16).0.name() == "avx512-x16" {
         let widths: Vec<_> = (1..=16).map(|n| plan.next(n).0.width()).collect();
-        assert_eq!(widths[..3], [1, 2, 3], "{expected}");
+        assert_eq!(widths[..3], [1, 2, 3]);
         assert!(widths[3..5].iter().all(|width| *width <= 3));
         assert!(widths[5..8].iter().all(|width| *width == 8));
         assert!(widths[9..].iter().all(|width| *width == 16));
@@ -239,7 +283,12 @@ impl Job {
     }
 
     fn prepared(&self) -> Prepared {
-        Prepared::new(&self.prefix, &self.suffix, self.layout, &self.branch)
+        Prepared::new(
+            (&self.prefix, &self.suffix),
+            self.layout,
+            &self.branch,
+            (&PREV_HASH, NBITS),
+        )
     }
 
     fn extranonces(&self, n: usize) -> Vec<(Lane, [u8; 8])> {
@@ -248,6 +297,33 @@ impl Job {
             (Lane((mixed >> 13) as u32), mixed.to_le_bytes())
         };
         (0..n).map(each).collect()
+    }
+
+    fn claims(&self, n: usize) -> Vec<(Lane, Share)> {
+        let each = |(lane, en2): (Lane, [u8; 8])| {
+            let nonce = u32::from_le_bytes([en2[1], en2[5], en2[2], en2[7]]);
+            let (ntime, version) = (nonce.wrapping_mul(5), nonce.rotate_left(9));
+            let share = Share {
+                en2,
+                ntime,
+                nonce,
+                version,
+            };
+            (lane, share)
+        };
+        self.extranonces(n).into_iter().map(each).collect()
+    }
+
+    fn header(&self, share: &Share, root: &[u8; 32]) -> Vec<u8> {
+        [
+            &share.version.to_le_bytes()[..],
+            &PREV_HASH,
+            root,
+            &share.ntime.to_le_bytes(),
+            &NBITS.to_le_bytes(),
+            &share.nonce.to_le_bytes(),
+        ]
+        .concat()
     }
 
     fn root(&self, (lane, en2): (Lane, [u8; 8])) -> [u8; 32] {
@@ -272,6 +348,16 @@ impl Job {
             let mut out = vec![[0xee; 32]; n + 1];
             roots(plan, &prepared, &extranonces, &mut out);
             assert_eq!(out, expected, "{plan}, {n} together, {self:?}");
+            let claims = self.claims(n);
+            let mut seen = 0;
+            prove(plan, &prepared, &claims, |i, root, hash| {
+                assert_eq!(i, seen);
+                assert_eq!(root, &expected[i], "{plan}, {i} of {n}, {self:?}");
+                let header = self.header(&claims[i].1, root);
+                assert_eq!(hash, &naive(&header), "{plan}, {i} of {n}, {self:?}");
+                seen += 1;
+            });
+            assert_eq!(seen, n);
         }
     }
 }
@@ -290,4 +376,9 @@ fn naive(data: &[u8]) -> [u8; 32] {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    let byte = |i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(byte).collect()
 }

@@ -6,16 +6,16 @@
 #![expect(unsafe_code, reason = "vector instructions; see the invariant")]
 
 use super::wide::{self, Vector};
-use super::{Hole, Prepared, WIDEST};
+use super::{Claim, Hole, Prepared, WIDEST};
 use std::arch::x86_64::*;
 
-/// A vector type and its two kernels. Which instructions make a rotation, a shift and the three-way functions is up to
+/// A vector type and its kernel. Which instructions make a rotation, a shift and the three-way functions is up to
 /// the macros named.
 macro_rules! vector {
     ($(#[$doc:meta])* $name:ident, $register:ty, $width:literal, $features:literal,
      $zero:ident $splat:ident $load:ident $store:ident $add:ident,
      $ror:ident $shr:ident $xor3:ident $choose:ident $majority:ident,
-     $roots:ident $headers:ident) => {
+     $prove:ident $roots:ident $headers:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(super) struct $name($register);
@@ -41,6 +41,13 @@ macro_rules! vector {
                 const { assert!($width <= WIDEST) };
                 // SAFETY: as above; the words are at least as many as are written, at any alignment.
                 unsafe { $store(words.as_mut_ptr().cast(), self.0) }
+            }
+
+            #[inline(always)]
+            fn big_endian(self) -> Self {
+                let (x, odd) = (self.0, self.splat(0xff00_ff00).0);
+                // SAFETY: `self` exists, so the machine has the instructions.
+                Self(unsafe { $choose!(odd, $ror!(x, 8), $ror!(x, 24)) })
             }
 
             #[inline(always)]
@@ -88,6 +95,16 @@ macro_rules! vector {
                 // SAFETY: `self` exists, so the machine has the instructions.
                 Self(unsafe { $xor3!($ror!(x, 17), $ror!(x, 19), $shr!(x, 10)) })
             }
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) fn $prove(
+            job: &Prepared,
+            claims: &[Claim],
+            roots: &mut [[u8; 32]],
+            hashes: &mut [[u8; 32]],
+        ) {
+            wide::prove($name($zero()), job, claims, roots, hashes);
         }
 
         #[target_feature(enable = $features)]
@@ -185,19 +202,19 @@ vector!(
     Zmm, __m512i, 16, "avx512f",
     _mm512_setzero_si512 _mm512_set1_epi32 _mm512_loadu_si512 _mm512_storeu_si512 _mm512_add_epi32,
     ror512 shr512 xor512 choose512 majority512,
-    roots_avx512 headers_avx512
+    prove_avx512 roots_avx512 headers_avx512
 );
 vector!(
     /// 8 lanes with the rotations and three-way functions of AVX-512.
     YmmVl, __m256i, 8, "avx512f,avx512vl",
     _mm256_setzero_si256 _mm256_set1_epi32 _mm256_loadu_si256 _mm256_storeu_si256 _mm256_add_epi32,
     ror_vl shr256 xor_vl choose_vl majority_vl,
-    roots_avx512vl headers_avx512vl
+    prove_avx512vl roots_avx512vl headers_avx512vl
 );
 vector!(
     /// 8 lanes of AVX2.
     Ymm, __m256i, 8, "avx2",
     _mm256_setzero_si256 _mm256_set1_epi32 _mm256_loadu_si256 _mm256_storeu_si256 _mm256_add_epi32,
     ror256 shr256 xor256 choose256 majority256,
-    roots_avx2 headers_avx2
+    prove_avx2 roots_avx2 headers_avx2
 );
