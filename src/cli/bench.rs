@@ -111,7 +111,7 @@ fn measure(quick: bool, selection: Selection) -> Report {
     progress.say("a new job to all sessions");
     let fan_out = fan_out::measure(extent.fan_out, extent.sessions);
     progress.say("connections over loopback");
-    let connections = connections::measure(extent);
+    let connections = connections::measure(extent, &selection.asked);
     progress.end();
     Report {
         version: env!("CARGO_PKG_VERSION"),

@@ -51,21 +51,21 @@ pub(super) struct Figure {
 ///
 /// # Errors
 /// When the environment allows no sockets or keeps no accounts of threads, or a server loses its miners.
-pub(super) fn measure(extent: Extent) -> io::Result<Figures> {
+pub(super) fn measure(extent: Extent, kernel: &str) -> io::Result<Figures> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(Box::pin(at_site(extent)))
+    runtime.block_on(Box::pin(at_site(extent, kernel)))
 }
 
-async fn at_site(extent: Extent) -> io::Result<Figures> {
+async fn at_site(extent: Extent, kernel: &str) -> io::Result<Figures> {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let config = PoolConfig {
         difficulty: 1.0,
         ..PoolConfig::default()
     };
     let pool = Pool::start(any_port, config, None)?;
-    let proxy = start(&pool)?;
+    let proxy = start(&pool, kernel)?;
     let measured = Box::pin(take_turns(extent, proxy.listeners[0])).await;
     // The pool answers on this thread meanwhile.
     let drained = tokio::task::spawn_blocking(move || proxy.drain()).await;
@@ -76,8 +76,8 @@ async fn at_site(extent: Extent) -> io::Result<Figures> {
     }
 }
 
-/// The proxy on one shard, forwarding nothing.
-fn start(pool: &PoolHandle) -> io::Result<Running> {
+/// The proxy on one shard, forwarding nothing. It chooses its kernels anew when it starts.
+fn start(pool: &PoolHandle, kernel: &str) -> io::Result<Running> {
     let text = format!(
         r#"
         [[listen]]
@@ -94,6 +94,7 @@ fn start(pool: &PoolHandle) -> io::Result<Running> {
         enabled = false
         [run]
         shards = 1
+        kernel = "{kernel}"
         "#,
         pool.address()
     );
