@@ -29,7 +29,7 @@ const SIZES: [usize; 10] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16];
 /// Multiplies in the chain that a cycle is measured by; each waits three cycles for the one before.
 const CHAIN: u64 = 3_000;
 
-#[path = "../tests/sri/channel.rs"]
+#[path = "../tests/oracle_sv2/channel.rs"]
 mod channel;
 
 fn main() {
