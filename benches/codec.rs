@@ -1,6 +1,6 @@
 //! What does a V1 line cost? Nanoseconds each, the least of many rounds, and as a ratio to searching the same bytes for
 //! their end once (a bound no parser beats). Without `--bench`, or with `--smoke`: in well under a second, for CI.
-//! `--instructions` counts those of a submit, where valgrind is installed.
+//! `--instructions` counts those of a submit, against a limit (`common/instructions.rs`).
 //!
 //! Compare ratios of one run, not nanoseconds of two machines.
 
@@ -8,25 +8,43 @@ use sluice::stratum::v1::line::Lines;
 use sluice::stratum::v1::message::Id;
 use sluice::stratum::v1::{down, up};
 use std::hint::black_box;
-use std::process::Command;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+#[path = "common/instructions.rs"]
+mod instructions;
+use instructions::Way;
 
 const SUBMIT: &[u8] =
     br#"{"id":4711,"method":"mining.submit","params":["bc1qexample.rig42","1f","abcd0001","504e86ed","b2957c02","04002000"]}"#;
 /// No line of firmware we know: odd at its very end, so that the short way is gone to no avail.
 const LONG: &[u8] =
     br#"{"id":4711,"method":"mining.submit","params":["bc1qexample.rig42","1f","abcd0001","504e86ed","b2957c02",null]}"#;
-/// Lines that callgrind sees.
-const COUNTED: u32 = 10_000;
+/// What callgrind counts: a submit, as it is parsed and without the short way.
+const WAYS: [Way; 2] = [
+    Way {
+        name: "parse a submit",
+        argument: "short",
+        times: 10_000,
+        each: 1,
+    },
+    Way {
+        name: "parse a submit, the long way",
+        argument: "long",
+        times: 10_000,
+        each: 1,
+    },
+];
 
-fn main() {
-    let mut args = std::env::args().skip_while(|arg| arg != "--count").skip(1);
-    if let (Some(way), Some(lines)) = (args.next(), args.next()) {
-        return parse_many(&way, lines.parse().expect("a number of lines"));
+fn main() -> ExitCode {
+    if let Some(code) = instructions::asked(&WAYS, parse_many) {
+        return code;
     }
-    if std::env::args().any(|arg| arg == "--instructions") {
-        return instructions();
-    }
+    report();
+    ExitCode::SUCCESS
+}
+
+fn report() {
     let full = std::env::args().any(|arg| arg == "--bench");
     let smoke = !full || std::env::args().any(|arg| arg == "--smoke");
     let rounds = if smoke { 20 } else { 2000 };
@@ -104,8 +122,8 @@ fn main() {
     show("render a notify", notify.len(), ns, notify_bound);
 }
 
-/// What callgrind counts: a submit parsed again and again, one way or the other.
-fn parse_many(way: &str, lines: u32) {
+/// A submit parsed again and again, one way or the other.
+fn parse_many(way: &str, lines: usize) -> bool {
     let slow = way == "long";
     for _ in 0..lines {
         let line = black_box(SUBMIT);
@@ -116,31 +134,7 @@ fn parse_many(way: &str, lines: u32) {
         };
         assert!(black_box(good));
     }
-}
-
-/// Runs itself under callgrind with and without lines; the difference is theirs.
-fn instructions() {
-    let own = std::env::current_exe().expect("a running program has a path");
-    let count = |way: &str, lines: u32| -> Option<u64> {
-        let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(&own)
-            .args(["--count", way, &lines.to_string()])
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let line = text.lines().find(|line| line.contains("Collected"))?;
-        line.rsplit(' ').next()?.parse().ok()
-    };
-    for way in ["short", "long"] {
-        match (count(way, 0), count(way, COUNTED)) {
-            (Some(none), Some(some)) => {
-                let each = (some - none) / u64::from(COUNTED);
-                println!("{each} instructions per submit parsed, the {way} way");
-            }
-            _ => println!("callgrind gave no count: is valgrind installed?"),
-        }
-    }
+    true
 }
 
 /// Nanoseconds of one call: the least mean of a hundred, over many rounds.

@@ -4,7 +4,8 @@
 //! No sockets and no tasks: `load` has those. Figures are the least of many repetitions, taken in turns, and only ratios
 //! of one run say something. The invariant: each session's bytes end with the clean notify line, asserted every time.
 //!
-//! Without `--bench` it runs small; `--instructions` counts instructions per session under callgrind, if installed.
+//! Without `--bench` it runs small; `--instructions` counts those per session, against a limit
+//! (`common/instructions.rs`).
 
 use sluice::machine::Machine;
 use sluice::proxy::lease::{Issue, LaneMemory, Lease, ListenerId, ResumeToken, Seat, SessionId};
@@ -12,35 +13,49 @@ use sluice::proxy::session::{Bucket, Config, Input, Output, Session, WallAnchor}
 use sluice::stratum::v1::down::notification;
 use sluice::work::{Difficulty, Lane, Layout, LinkId, Parts, Target, Work, WorkId, vardiff};
 use std::hint::black_box;
-use std::process::Command;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+#[path = "common/instructions.rs"]
+mod instructions;
+use instructions::Way;
 
 const LINK: LinkId = LinkId(0);
 /// Above the gap that a session keeps between two notifies.
 const STEP: Duration = Duration::from_secs(1);
 /// Passes that callgrind sees, over [`COUNTED_SESSIONS`].
-const COUNTED: u32 = 10;
+const COUNTED: usize = 10;
 const COUNTED_SESSIONS: usize = 100;
 const LOGIN: [&[u8]; 2] = [
     br#"{"id":1,"method":"mining.subscribe","params":["bench/1"]}"#,
     br#"{"id":2,"method":"mining.authorize","params":["account.rig","x"]}"#,
 ];
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    if let Some(at) = arguments.iter().position(|a| a == "--count") {
-        let passes = arguments[at + 1]
-            .parse()
-            .expect("--count is our own argument");
-        return count(passes, has("--change"));
+/// What callgrind counts, with the check that ends each pass.
+const WAYS: [Way; 2] = [
+    Way {
+        name: "fan out a work",
+        argument: "same",
+        times: COUNTED,
+        each: COUNTED_SESSIONS,
+    },
+    Way {
+        name: "fan out a new difficulty",
+        argument: "change",
+        times: COUNTED,
+        each: COUNTED_SESSIONS,
+    },
+];
+
+fn main() -> ExitCode {
+    if let Some(code) = instructions::asked(&WAYS, count) {
+        return code;
     }
-    if has("--instructions") {
-        return instructions();
-    }
+    let has = |name: &str| std::env::args().any(|argument| argument == name);
     let full = has("--bench") && !has("--smoke");
     report(if full { (10_000, 200) } else { (200, 3) });
+    ExitCode::SUCCESS
 }
 
 fn report((sessions, repetitions): (usize, u32)) {
@@ -144,41 +159,16 @@ impl Fleet {
     }
 }
 
-fn count(passes: u32, change: bool) {
+fn count(way: &str, passes: usize) -> bool {
     let mut fleet = Fleet::new(COUNTED_SESSIONS);
     // As many works are made whatever is counted, so that only issuing differs.
     for pass in 0..COUNTED {
-        let issue = fleet.work(change);
+        let issue = fleet.work(way == "change");
         if pass < passes {
             fleet.issue(&issue);
         }
     }
-}
-
-/// Runs itself under callgrind with and without passes; the difference is theirs (with the check that ends each).
-fn instructions() {
-    let own = std::env::current_exe().expect("a running program has a path");
-    let run = |passes: u32, change: &[&str]| -> Option<u64> {
-        let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(&own)
-            .args(["--count", &passes.to_string()])
-            .args(change)
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let line = text.lines().find(|line| line.contains("Collected"))?;
-        line.rsplit(' ').next()?.parse().ok()
-    };
-    for (name, change) in [("issue", &[][..]), ("issue, new difficulty", &["--change"])] {
-        match (run(0, change), run(COUNTED, change)) {
-            (Some(none), Some(some)) => {
-                let each = (some - none) / (u64::from(COUNTED) * COUNTED_SESSIONS as u64);
-                println!("{name:<22} {each} instructions per session");
-            }
-            _ => println!("callgrind gave no count: is valgrind installed?"),
-        }
-    }
+    true
 }
 
 /// Subscribed, seated, leased and authorized, through lines as a miner sends them.
