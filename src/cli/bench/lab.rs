@@ -52,7 +52,7 @@ pub(super) fn work(serial: u32) -> Work {
     .expect("this work is within limits")
 }
 
-/// The share that [`line`] tells of; of the rolled bytes the layout has four.
+/// The share that [`line()`] tells of; of the rolled bytes the layout has four.
 pub(super) fn share(nonce: u32) -> Share {
     Share {
         en2: (u64::from(nonce) << 32).to_be_bytes(),
