@@ -214,7 +214,8 @@ fn what_a_pool_wants_shown_is_shown_without_its_tricks() {
         shown.chars().all(|c| c.is_ascii_graphic() || c == ' '),
         "{shown:?}"
     );
-    let note = proxy.pool("message").note.expect("a note");
+    // The log has it first.
+    let note = eventually("a note", || proxy.pool("message").note);
     assert!(
         note.contains("noon") && !note.contains('\u{1b}'),
         "{note:?}"
