@@ -26,12 +26,17 @@ pub struct Args {
     /// One JSON object, and no table
     #[arg(long)]
     json: bool,
-    /// The hash kernel that judges, beside the table of all of them
-    #[arg(long, value_name = "NAME", default_value = "auto")]
+    /// The hash kernel that judges, beside the table of all of them; else what SLUICE__RUN__KERNEL says
+    #[arg(long, value_name = "NAME", default_value_t = kernel_of_the_environment())]
     kernel: String,
     /// Milliseconds a figure: shows that everything runs, and says little about speed
     #[arg(long)]
     quick: bool,
+}
+
+/// As `sluice run` would take it.
+fn kernel_of_the_environment() -> String {
+    std::env::var("SLUICE__RUN__KERNEL").unwrap_or_else(|_| "auto".to_owned())
 }
 
 /// How much is measured.

@@ -53,7 +53,7 @@ fn explain(address: SocketAddr, error: &io::Error) -> io::Error {
     let text = match error.kind() {
         io::ErrorKind::AddrInUse => format!(
             "the API address {address} is taken: another program, or another Sluice, listens there; \
-             stop it or choose another address under [api]"
+             stop it or choose another address under [api], or in SLUICE__API__LISTEN"
         ),
         io::ErrorKind::PermissionDenied => format!(
             "the API address {address} is not allowed for this user; choose a port above 1023 under [api]"
