@@ -158,7 +158,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         };
         let mut now = Instant::now();
         loop {
-            self.carry_out(now).await;
+            if self.carry_out(now).await {
+                // The alarm may have gone off meanwhile, and its wake was taken for another.
+                now = Instant::now();
+            }
             if self.flush().is_err() {
                 self.vanished = true;
                 self.close.get_or_insert(Close::Peer);
@@ -214,7 +217,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             if alarm.heard && first {
                 return Poll::Pending;
             }
-            alarm.heard = true;
+            // Out of budget, the timer only asks to be polled again.
+            alarm.heard = tokio::task::coop::has_budget_remaining();
             alarm.timer.as_mut().poll(cx).map(|()| Next::Time)
         })
         .await
@@ -269,15 +273,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         self.lines.keep(chunk);
     }
 
-    /// Does what the machine wants until it wants no more.
-    async fn carry_out(&mut self, now: Instant) {
+    /// Does what the machine wants until it wants no more; whether it had to wait for anything.
+    async fn carry_out(&mut self, now: Instant) -> bool {
         let mut asked = Asked::new();
+        let mut waited = false;
         loop {
             if let Some(wait) = self.outputs(now, &mut asked) {
+                waited = true;
                 self.wait(wait).await;
             } else if asked.is_empty() {
-                return;
+                return waited;
             } else {
+                waited = true;
                 // The other sessions of this turn have theirs first; whoever comes back first makes the judge prove all.
                 behind_the_others().await;
                 for ticket in std::mem::take(&mut asked) {
