@@ -533,6 +533,12 @@ impl crate::machine::Machine for Controller {
                     machine.shares(now, kind, shares, full, law)
                 });
             }
+            Input::Hashed { watts, shares } => {
+                let committed = self
+                    .field(now)
+                    .sums(|machine, kind| machine.committed(kind));
+                return self.trim.hashed(now, watts, shares, committed.site);
+            }
             Input::Meter(watts) => return self.meter(now, watts),
             Input::Gpu(watts) => {
                 let reserved = self.reservations.open().next().is_some();

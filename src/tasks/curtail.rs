@@ -249,10 +249,14 @@ impl Task {
             .is_none_or(|(at, _)| at <= now);
         if due {
             self.batch.push(Input::Clock(wall()));
-            for (name, mined) in self.power.mined() {
-                self.fleet
-                    .mined(&mut self.batch, &self.controller, &name, mined, now);
+            for (name, mined, told) in self.power.mined() {
+                self.fleet.hashed(&self.controller, &name, mined);
+                if told {
+                    self.fleet
+                        .mined(&mut self.batch, &self.controller, &name, mined, now);
+                }
             }
+            self.batch.extend(self.fleet.hashing(now));
         }
         let inputs = std::mem::take(&mut self.batch);
         let record = Turn {

@@ -16,8 +16,10 @@ const PROVING: Duration = Duration::from_secs(10);
 /// Part of the limit by which the meter may be over before anything is shed for it.
 const TOLERATED_PERMILLE: u32 = 1;
 /// Part of the limit up to which a metered excess is trimmed before anything is put off: the regulating room.
-const FINE_PERMILLE: u32 = 30;
+const FINE_PERMILLE: u32 = 50;
 
+/// With a meter, so long nothing was shed before a trim is raised: as long as it takes to know what the last shed left.
+const SLOW_UP: Duration = Duration::from_secs(10);
 /// Least time between two turns while starts wait for their feeder's budget.
 const PAUSE: Duration = Duration::from_millis(100);
 /// So long after the last machine became known the meter teaches nothing: a fleet comes one by one.
@@ -93,11 +95,13 @@ impl Controller {
         downs.map(|off| off.down).max().unwrap_or_default() + PROVING
     }
 
-    /// Counted watts plus what the meter taught; without a meter a correction downwards is not believed.
+    /// Counted watts plus what the meter taught; without a meter a correction downwards is not believed, and shares say
+    /// when more is hashed than counts.
     pub(super) fn bias(&self, now: Instant) -> Watts {
+        let known = self.trim.bias();
         match self.trim.meter(now) {
-            Some(_) => self.trim.bias(),
-            None => self.trim.bias().at_least_zero(),
+            Some(_) => known,
+            None => known.max(self.trim.hashing(now)),
         }
     }
 
@@ -189,6 +193,9 @@ impl Controller {
             .map(|limit| self.target(now, limit))
             .filter(|target| *target > drawn.site);
         let starts = lasting.is_some();
+        if !starts && self.trim.meter(now).is_some() && !self.headroom.lasted(now, SLOW_UP) {
+            return;
+        }
         let settled = !self
             .machines
             .iter()

@@ -206,6 +206,47 @@ fn being_looked_at_changes_nothing() {
     }
 }
 
+fn hashed(controller: &mut Controller, at: Instant, watts: i64, shares: u64) -> usize {
+    let watts = Watts(watts);
+    controller.handle_input(at, Input::Hashed { watts, shares });
+    controller.handle_timeout(at + TICK);
+    commands(&controller.drain()).len()
+}
+
+#[test]
+fn without_a_meter_a_fleet_that_hashes_more_than_counts_sheds_once_chance_is_ruled_out() {
+    let now = Instant::now();
+    let at = now + Duration::from_secs(60);
+    let mut controller = running(now, 20);
+    controller.handle_input(now, cap(1, 20_000));
+    // 8 % more, from 1,000 shares: chance alone makes 9.5 %.
+    assert_eq!(hashed(&mut controller, at, 21_600, 1_000), 0);
+    // The same again is none: after 2,000 shares 151 W are beyond it.
+    let later = at + 10 * TICK;
+    assert_eq!(hashed(&mut controller, later, 21_600, 1_000), 1);
+}
+
+#[test]
+fn shares_below_the_count_raise_nobody() {
+    let now = Instant::now();
+    let mut controller = running(now, 20);
+    controller.handle_input(now, cap(1, 15_050));
+    controller.drain();
+    let told: usize = (6..60)
+        .map(|n| hashed(&mut controller, now + n * TICK * 10, 5_000, 100_000))
+        .sum();
+    // Those that never answered are told again; nobody is told to run.
+    assert!(told > 0);
+    assert!(
+        controller
+            .machines()
+            .iter()
+            .filter(|m| m.setpoint == Setpoint::Off)
+            .count()
+            >= 5
+    );
+}
+
 /// A site of one feeder's worth of machines that were all put off, each taking the order `way` after it was told, and whose
 /// cap has just been released.
 fn released(begin: Instant, way: Duration, law: Law) -> (Controller, Instant) {
