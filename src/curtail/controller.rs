@@ -58,8 +58,6 @@ pub struct Controller {
     limits: Limits,
     /// How long the limit has been what it is.
     headroom: Headroom,
-    /// Starts left in the second that began then, by feeder.
-    starts: (Instant, Vec<u32>),
     /// Nothing is raised until then, or until what was commanded before has been seen.
     recovering: Option<Instant>,
     /// When a machine last became known.
@@ -84,7 +82,6 @@ impl Controller {
             clock: (wall, now),
             limits: Limits::none(&site),
             headroom: Headroom::default(),
-            starts: (now, Vec::new()),
             recovering: None,
             grew: now,
             alarms: BTreeSet::new(),
@@ -535,6 +532,12 @@ impl crate::machine::Machine for Controller {
                 return self.with(now, machine, |machine, kind, law| {
                     machine.shares(now, kind, shares, full, law)
                 });
+            }
+            Input::Hashed { watts, shares } => {
+                let committed = self
+                    .field(now)
+                    .sums(|machine, kind| machine.committed(kind));
+                return self.trim.hashed(now, watts, shares, committed.site);
             }
             Input::Meter(watts) => return self.meter(now, watts),
             Input::Gpu(watts) => {

@@ -42,12 +42,16 @@ impl Headroom {
 
     /// What was allowed throughout `span`, if that has passed since the beginning.
     pub fn lasting(&self, now: Instant, span: Duration) -> Option<Watts> {
-        let began = self.began?;
-        let lasted = now.saturating_duration_since(began) >= span;
         self.lows
             .front()
-            .filter(|_| lasted)
+            .filter(|_| self.lasted(now, span))
             .map(|(_, limit)| *limit)
+    }
+
+    /// Whether nothing was shed, and no source silent, for so long.
+    pub fn lasted(&self, now: Instant, span: Duration) -> bool {
+        self.began
+            .is_some_and(|began| now.saturating_duration_since(began) >= span)
     }
 }
 

@@ -43,6 +43,10 @@ const WINDOW: f64 = 600.0;
 /// Tables of hashrates are no better than that: a trimmed machine is allowed so many times its part of the shares.
 const ALLOWANCE: f64 = 1.1;
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A start of which nothing is heard so long never arrived, or did long ago.
+const LOST: Duration = Duration::from_secs(30);
+/// Longest way of a command that was told before a restart: a calling time-out and its queue.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 /// What is known of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +113,7 @@ pub struct Machine {
     settles: Instant,
     tries: u8,
     starts: (u32, Instant),
+    start: Option<Start>,
     reassertions: (u8, Instant),
     /// Shares count as evidence from then on.
     counting: Instant,
@@ -121,6 +126,14 @@ pub struct Machine {
     ours: bool,
     /// Taken up after a restart and not read since.
     unread: bool,
+}
+
+/// The latest start: when it was told, and when its answer came, which is after it had arrived.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    attempt: u32,
+    told: Instant,
+    answered: Option<Instant>,
 }
 
 /// Shares since the last command or the last verdict.
@@ -151,6 +164,7 @@ impl Machine {
             settles: now,
             tries: 0,
             starts: (0, now),
+            start: None,
             reassertions: (0, now),
             counting: now,
             window: Window::default(),
@@ -161,7 +175,7 @@ impl Machine {
         }
     }
 
-    /// Takes up an intent of before a restart: it counts in full until it has been seen. Put off `ago`.
+    /// Takes up an intent of before a restart: it counts in full until it has been seen. Told `ago`.
     pub fn recover(&mut self, now: Instant, setpoint: Setpoint, ago: Duration) {
         self.ours = true;
         if setpoint == Setpoint::Run {
@@ -169,6 +183,7 @@ impl Machine {
         }
         self.setpoint = setpoint;
         self.standing = Standing::Pending;
+        let ago = ago.saturating_sub(ON_ITS_WAY);
         self.off_since = Some(now.checked_sub(ago).unwrap_or(now));
         self.settles = now + READ_BACK;
         self.counting = self.settles;
@@ -238,6 +253,15 @@ impl Machine {
             .is_none_or(|since| now.saturating_duration_since(since) >= law.minimum_on)
     }
 
+    /// Until when its latest start counts as one of the starts of this second: a second from its answer, which is no
+    /// earlier than its arrival, and all the while it is on its way. Whoever is told after that arrives a second later.
+    pub fn starts_until(&self) -> Option<Instant> {
+        self.start.map(|start| match start.answered {
+            Some(at) => at + Duration::from_secs(1),
+            None => start.told + LOST,
+        })
+    }
+
     /// Starts today: the planner rotates by it.
     pub fn wear(&self) -> u32 {
         self.starts.0
@@ -266,6 +290,13 @@ impl Machine {
         self.tries = 0;
         self.accused = false;
         self.send(now, settle);
+        if self.standing == Standing::Rising && from == Setpoint::Off {
+            self.start = Some(Start {
+                attempt: self.attempt,
+                told: now,
+                answered: None,
+            });
+        }
     }
 
     fn start(&mut self, now: Instant) {
@@ -292,9 +323,14 @@ impl Machine {
 
     /// What became of a command.
     pub fn receipt(&mut self, now: Instant, attempt: u32, receipt: Receipt, law: &Law) -> Then {
+        // The answer to a later command: this start was answered, or replaced before it was sent.
+        if let Some(start) = self.start.as_mut().filter(|s| attempt >= s.attempt) {
+            start.answered.get_or_insert(now);
+        }
         if attempt != self.attempt {
             return Then::Nothing;
         }
+        self.arrived(now, receipt);
         self.unreached = receipt == Receipt::Unreachable;
         match receipt {
             Receipt::Acknowledged => self.sign = now,
@@ -308,6 +344,23 @@ impl Machine {
             Receipt::WrongIdentity => return self.fail(now, false, law),
         }
         Then::Nothing
+    }
+
+    /// Times that run from when a command arrived run from its answer: its way may have been long.
+    fn arrived(&mut self, now: Instant, receipt: Receipt) {
+        if matches!(receipt, Receipt::Unreachable | Receipt::WrongIdentity) {
+            return;
+        }
+        if receipt == Receipt::Acknowledged {
+            let way = now.saturating_duration_since(self.commanded).min(GRACE);
+            self.settles += way;
+            self.counting += way;
+        }
+        match (self.setpoint, self.standing) {
+            (Setpoint::Off, _) => self.off_since = Some(now),
+            (_, Standing::Rising) if self.on_since.is_some() => self.on_since = Some(now),
+            _ => {}
+        }
     }
 
     /// What the firmware says.

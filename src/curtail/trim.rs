@@ -16,6 +16,14 @@ const FAR: f64 = 0.03;
 const MOST: f64 = 0.10;
 /// A reading older than this is none.
 const STALE: Duration = Duration::from_secs(10);
+/// Shares tell of the time before they came: so long after a command they say nothing of what is counted now.
+const LAGGING: Duration = Duration::from_secs(15);
+/// What shares showed is believed so long after they last did.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Standard deviations by which shares must show more than is counted (CURTAILMENT.md section 4).
+const SIGMAS: f64 = 3.0;
+/// Shares that tell 3 % from chance at three deviations: the count begins anew then.
+const ENOUGH: u64 = 10_000;
 
 /// The correction and the latest reading.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +39,12 @@ pub struct Trim {
     read: usize,
     reading: Option<(Watts, Instant)>,
     fresh: bool,
+    /// A command was on its way then.
+    moved: Option<Instant>,
+    /// Shares since counting began: how many, and their watts times how many.
+    shares: (u64, f64),
+    /// What they showed beyond the count, and when.
+    beyond: Option<(f64, Instant)>,
 }
 
 impl Trim {
@@ -65,6 +79,9 @@ impl Trim {
     /// Learns from the latest reading, once for each: `counted` is what the plan believes at the meter, `settled`
     /// whether nothing commanded is still on its way.
     pub fn learn(&mut self, now: Instant, counted: Watts, settled: bool) {
+        if !settled {
+            self.moved = Some(now);
+        }
         let Some(meter) = self.meter(now).filter(|_| self.fresh && settled) else {
             return;
         };
@@ -86,6 +103,35 @@ impl Trim {
         self.bias = self.bias.clamp(-most, most);
     }
 
+    /// Shares stand for so many watts at the meter, of which `committed` count. More than chance can explain is believed to
+    /// be drawn, less is not: a machine may hash for somebody else.
+    pub fn hashed(&mut self, now: Instant, watts: Watts, shares: u64, committed: Watts) {
+        let moved = self
+            .moved
+            .is_some_and(|at| now.saturating_duration_since(at) < LAGGING);
+        if moved || self.shares.0 >= ENOUGH {
+            self.shares = (0, 0.0);
+        }
+        if moved {
+            return;
+        }
+        self.shares.0 += shares;
+        self.shares.1 += watts.0 as f64 * shares as f64;
+        let known = self.shares.0.max(1) as f64;
+        let least = self.shares.1 / known * (1.0 - SIGMAS / known.sqrt());
+        let counted = committed.0.max(0) as f64;
+        if least > counted {
+            self.beyond = Some(((least - counted).min(counted * MOST), now));
+        }
+    }
+
+    /// What shares showed to be drawn beyond the count, lately.
+    pub fn hashing(&self, now: Instant) -> Watts {
+        let fresh = |at: &Instant| now.saturating_duration_since(*at) < REMEMBERED;
+        let beyond = self.beyond.filter(|(_, at)| fresh(at));
+        Watts(beyond.map_or(0, |(watts, _)| watts as i64))
+    }
+
     /// Something that was learned of one machine makes it count for so much more (or less) than the `before` of all: the
     /// whole stays what the meter shows, which is no less than its level.
     pub fn attribute(&mut self, now: Instant, before: Watts, counted: Watts) {
@@ -103,13 +149,13 @@ impl Trim {
         }
     }
 
-    /// Commands change what is counted to so many times that: what the table is off by changes with it.
+    /// Commands change what is counted to so many times that: what the table is off by changes with it. What draws less than
+    /// it counts for may be a few machines that count in full and are off: that does not grow with the others.
     pub fn scale(&mut self, times: f64) {
         let times = times.clamp(0.0, 10.0);
-        self.bias *= times;
-        for error in &mut self.errors {
-            *error *= times;
-        }
+        let scaled = |watts: f64| watts * if watts < 0.0 { times.min(1.0) } else { times };
+        self.bias = scaled(self.bias);
+        self.errors = self.errors.map(scaled);
     }
 
     /// While commands are on their way the meter still shows more than they will leave, but never more than what is

@@ -234,7 +234,11 @@ impl Task {
 
     /// One batch: feed, commit, act.
     async fn turn(&mut self) {
-        let now = Instant::now();
+        // Whole milliseconds since the beginning, so that a replay can give the very same moments; rounded up, for a turn
+        // that is due now is not due a millisecond ago.
+        let gone = self.base.elapsed().as_nanos();
+        let at_ms = u64::try_from(gone.div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        let now = self.base + Duration::from_millis(at_ms);
         for seen in self.power.changes() {
             self.fleet
                 .seen(&mut self.batch, &self.desks, &self.controller, &seen);
@@ -245,15 +249,15 @@ impl Task {
             .is_none_or(|(at, _)| at <= now);
         if due {
             self.batch.push(Input::Clock(wall()));
-            for (name, mined) in self.power.mined() {
-                self.fleet
-                    .mined(&mut self.batch, &self.controller, &name, mined, now);
+            for (name, mined, told) in self.power.mined() {
+                self.fleet.hashed(&self.controller, &name, mined);
+                if told {
+                    self.fleet
+                        .mined(&mut self.batch, &self.controller, &name, mined, now);
+                }
             }
+            self.batch.extend(self.fleet.hashing(now));
         }
-        // Whole milliseconds since the beginning, so that a replay can give the very same moments.
-        let at_ms =
-            u64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
-        let now = self.base + Duration::from_millis(at_ms);
         let inputs = std::mem::take(&mut self.batch);
         let record = Turn {
             at_ms,

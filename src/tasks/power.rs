@@ -218,14 +218,15 @@ impl Power {
         changed.into_iter().filter_map(seen).collect()
     }
 
-    /// What every machine that is told to give way mined since the last call.
-    pub fn mined(&self) -> Vec<(Arc<str>, Mined)> {
+    /// What every machine that mined, or that is told to give way, mined since the last call; and whether it is.
+    pub fn mined(&self) -> Vec<(Arc<str>, Mined, bool)> {
         let mut inside = self.inside();
         let mut all = Vec::new();
         for (name, taps) in &mut inside.machines {
             let mined = std::mem::take(&mut taps.mined);
-            if taps.told != Told::Mine {
-                all.push((name.clone(), mined));
+            let told = taps.told != Told::Mine;
+            if told || mined.shares > 0 {
+                all.push((name.clone(), mined, told));
             }
         }
         all

@@ -444,6 +444,7 @@ impl World {
             Ask::Cap(watts) | Ask::Setpoint(watts) if envelope.scope != Scope::Site => watts,
             _ => order.limit_watts,
         };
+        let whole = matches!(envelope.scope, Scope::Mining | Scope::Site);
         let (least, most, truth, excused) = self.in_scope(&envelope.scope.clone());
         let partial = matches!(
             order.state,
@@ -465,7 +466,12 @@ impl World {
                 ));
             }
         }
-        let slack = if metered { 0.01 } else { 1e-4 };
+        // What no meter shows, of a feeder, a group, or while it is lost, is known as well as the table knows the models.
+        let slack = match metered {
+            true if whole && !self.senses.meter_lost => 0.01,
+            true => self.plan.table_error().max(0.01),
+            false => 1e-4,
+        };
         let blur = if metered { 2e-3 } else { 0.0 } * self.plan.nameplate().0 as f64;
         let bound = (limit + excess).0 as f64 * (1.0 + slack) + excused + blur + 10.0;
         if truth > bound {

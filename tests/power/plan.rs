@@ -170,6 +170,12 @@ impl Plan {
         self
     }
 
+    /// How far the worst machine draws beyond the table.
+    pub fn table_error(&self) -> f64 {
+        let worst = self.factors.iter().copied().fold(1.0, f64::max);
+        worst * (1.0 + self.spread) - 1.0
+    }
+
     /// What all machines draw at the meter by their nameplates.
     pub fn nameplate(&self) -> Watts {
         let groups = &self.site.groups;

@@ -53,7 +53,7 @@ impl Unit {
             receipt: None,
             chased: false,
             reading: None,
-            connected: true,
+            connected: false,
         }
     }
 

@@ -200,7 +200,7 @@ impl World {
     }
 
     /// The controller, which must be there.
-    pub fn alive(&mut self) -> &mut Controller {
+    fn alive(&mut self) -> &mut Controller {
         self.controller.as_mut().expect("the process is up")
     }
 

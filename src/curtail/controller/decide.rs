@@ -16,21 +16,29 @@ const PROVING: Duration = Duration::from_secs(10);
 /// Part of the limit by which the meter may be over before anything is shed for it.
 const TOLERATED_PERMILLE: u32 = 1;
 /// Part of the limit up to which a metered excess is trimmed before anything is put off: the regulating room.
-const FINE_PERMILLE: u32 = 30;
+const FINE_PERMILLE: u32 = 50;
 
+/// With a meter, so long nothing was shed before a trim is raised: as long as it takes to know what the last shed left.
+const SLOW_UP: Duration = Duration::from_secs(10);
+/// Least time between two turns while starts wait for their feeder's budget.
+const PAUSE: Duration = Duration::from_millis(100);
 /// So long after the last machine became known the meter teaches nothing: a fleet comes one by one.
 const GROWING: Duration = Duration::from_secs(5);
 
 impl Controller {
     /// One turn of the law.
     pub(super) fn turn(&mut self, now: Instant) {
-        self.due = now + TICK;
+        let date = timeline::next_date(&self.site, self.wall(now)).map(|after| now + after);
         for n in self.orders.turn(now) {
             self.save_order(n);
         }
         for n in self.reservations.turn(now) {
             self.save_reservation(n);
         }
+        // What ends, or falls silent, or begins by the calendar does so at its moment, not at the next tick.
+        let change = self.orders.next_change(now);
+        let next = [date, change].into_iter().flatten();
+        self.due = next.fold(now + TICK, Instant::min);
         self.turn_machines(now);
         self.learn(now);
         self.limits = self.limits_now(now);
@@ -87,11 +95,13 @@ impl Controller {
         downs.map(|off| off.down).max().unwrap_or_default() + PROVING
     }
 
-    /// Counted watts plus what the meter taught; without a meter a correction downwards is not believed.
+    /// Counted watts plus what the meter taught; without a meter a correction downwards is not believed, and shares say
+    /// when more is hashed than counts.
     pub(super) fn bias(&self, now: Instant) -> Watts {
+        let known = self.trim.bias();
         match self.trim.meter(now) {
-            Some(_) => self.trim.bias(),
-            None => self.trim.bias().at_least_zero(),
+            Some(_) => known,
+            None => known.max(self.trim.hashing(now)),
         }
     }
 
@@ -183,6 +193,9 @@ impl Controller {
             .map(|limit| self.target(now, limit))
             .filter(|target| *target > drawn.site);
         let starts = lasting.is_some();
+        if !starts && self.trim.meter(now).is_some() && !self.headroom.lasted(now, SLOW_UP) {
+            return;
+        }
         let settled = !self
             .machines
             .iter()
@@ -191,27 +204,35 @@ impl Controller {
             return;
         }
         let nameplate = self.field(now).sums(|_, kind| kind.model.watts).site;
+        let (budget, free) = self.budget(now);
+        if starts && let Some(free) = free {
+            self.due = self.due.min(free.max(now + PAUSE));
+        }
         let mut leave = Leave {
             starts,
             everyone: limit >= nameplate,
-            budget: self.budget(now),
+            budget,
         };
         let limits = self.parts(lasting.map_or(target, |lasting| lasting.min(target)));
         let plan = plan::raise(&self.field(now), &drawn, &limits, &mut leave);
-        if leave.budget != self.starts.1 {
-            // A second from the last start, not from the last budget: no second anywhere has more.
-            self.starts = (now, leave.budget);
-        }
         self.apply(now, &plan);
     }
 
-    /// Starts left in this second, by feeder.
-    fn budget(&mut self, now: Instant) -> Vec<u32> {
-        let fresh = self.site.feeders.iter().map(|feeder| feeder.starts_per_s);
-        if self.starts.1.is_empty() || now.saturating_duration_since(self.starts.0) >= TICK {
-            self.starts.1 = fresh.collect();
+    /// Starts left in this second, by feeder, and when the next is given back.
+    fn budget(&self, now: Instant) -> (Vec<u32>, Option<Instant>) {
+        let feeders = self.site.feeders.iter();
+        let mut left: Vec<u32> = feeders.map(|feeder| feeder.starts_per_s).collect();
+        let mut free: Option<Instant> = None;
+        for machine in &self.machines {
+            let Some(until) = machine.starts_until().filter(|until| *until > now) else {
+                continue;
+            };
+            let group = usize::from(machine.facts.group.0);
+            let feeder = usize::from(self.site.groups[group].feeder.0);
+            left[feeder] = left[feeder].saturating_sub(1);
+            free = Some(free.map_or(until, |earlier| earlier.min(until)));
         }
-        self.starts.1.clone()
+        (left, free)
     }
 
     fn apply(&mut self, now: Instant, plan: &Plan) -> bool {

@@ -6,6 +6,7 @@ use crate::{
         fleet::{Capability, Mode, Model, Observation, Off, Receipt},
         signal::Scope,
         site::{Feeder, FeederId, Group, GroupId, Law, Source, Telemetry},
+        view::Liveness,
     },
     machine::Machine as _,
 };
@@ -203,4 +204,174 @@ fn being_looked_at_changes_nothing() {
         two.handle_timeout(at);
         assert_eq!(one.drain(), two.drain(), "second {second}");
     }
+}
+
+fn hashed(controller: &mut Controller, at: Instant, watts: i64, shares: u64) -> usize {
+    let watts = Watts(watts);
+    controller.handle_input(at, Input::Hashed { watts, shares });
+    controller.handle_timeout(at + TICK);
+    commands(&controller.drain()).len()
+}
+
+#[test]
+fn without_a_meter_a_fleet_that_hashes_more_than_counts_sheds_once_chance_is_ruled_out() {
+    let now = Instant::now();
+    let at = now + Duration::from_secs(60);
+    let mut controller = running(now, 20);
+    controller.handle_input(now, cap(1, 20_000));
+    // 8 % more, from 1,000 shares: chance alone makes 9.5 %.
+    assert_eq!(hashed(&mut controller, at, 21_600, 1_000), 0);
+    // The same again is none: after 2,000 shares 151 W are beyond it.
+    let later = at + 10 * TICK;
+    assert_eq!(hashed(&mut controller, later, 21_600, 1_000), 1);
+}
+
+#[test]
+fn shares_below_the_count_raise_nobody() {
+    let now = Instant::now();
+    let mut controller = running(now, 20);
+    controller.handle_input(now, cap(1, 15_050));
+    controller.drain();
+    let told: usize = (6..60)
+        .map(|n| hashed(&mut controller, now + n * TICK * 10, 5_000, 100_000))
+        .sum();
+    // Those that never answered are told again; nobody is told to run.
+    assert!(told > 0);
+    assert!(
+        controller
+            .machines()
+            .iter()
+            .filter(|m| m.setpoint == Setpoint::Off)
+            .count()
+            >= 5
+    );
+}
+
+/// A site of one feeder's worth of machines that were all put off, each taking the order `way` after it was told, and whose
+/// cap has just been released.
+fn released(begin: Instant, way: Duration, law: Law) -> (Controller, Instant) {
+    let mut controller = running(begin, 6);
+    controller.site.law = law;
+    controller.handle_input(begin, cap(1, 60));
+    let told = commands(&controller.drain());
+    assert_eq!(told.len(), 6);
+    for machine in &told {
+        let receipt = Receipt::Acknowledged;
+        controller.handle_input(begin + way, answer(*machine, 1, receipt));
+    }
+    let seen = Observation {
+        watts: Some(Watts(10)),
+        mode: Mode::Off,
+        uptime_s: None,
+    };
+    let at = begin + way + Duration::from_secs(1);
+    for machine in told {
+        controller.handle_input(at, Input::Observed { machine, seen });
+    }
+    controller.handle_input(
+        at,
+        Input::Release {
+            call: 2,
+            id: "o-1".into(),
+            by: None,
+            admin: true,
+        },
+    );
+    controller.drain();
+    (controller, at)
+}
+
+fn answer(machine: MachineId, attempt: u32, receipt: Receipt) -> Input {
+    Input::Receipt {
+        machine,
+        attempt,
+        receipt,
+    }
+}
+
+/// Turns when it is due until machines are started, or `until`.
+fn starts(controller: &mut Controller, until: Instant) -> Option<(Vec<MachineId>, Instant)> {
+    loop {
+        let (due, _) = controller.poll_timeout().expect("it always turns");
+        if due > until {
+            return None;
+        }
+        controller.handle_timeout(due);
+        let told = commands(&controller.drain());
+        if !told.is_empty() {
+            return Some((told, due));
+        }
+    }
+}
+
+fn at_once() -> Law {
+    Law {
+        minimum_off: Duration::ZERO,
+        restore_after: Duration::ZERO,
+        ..Law::default()
+    }
+}
+
+#[test]
+fn the_next_starts_wait_for_a_second_after_the_last_ones_arrived() {
+    let (mut controller, at) = released(Instant::now(), Duration::ZERO, at_once());
+    let long = at + Duration::from_secs(10);
+    let (first, told) = starts(&mut controller, long).expect("starts");
+    assert_eq!(first.len(), 4, "two on each of two feeders");
+    let arrived = told + Duration::from_millis(400);
+    for machine in first {
+        controller.handle_input(arrived, answer(machine, 2, Receipt::Acknowledged));
+    }
+    let (next, told) = starts(&mut controller, long).expect("more starts");
+    assert_eq!(next.len(), 2);
+    let since = told - arrived;
+    assert!(since >= Duration::from_secs(1), "{since:?}");
+    assert!(since <= Duration::from_millis(1200), "{since:?}");
+}
+
+#[test]
+fn starts_that_are_still_on_their_way_let_nobody_follow() {
+    let (mut controller, at) = released(Instant::now(), Duration::ZERO, at_once());
+    let (first, told) = starts(&mut controller, at + Duration::from_secs(5)).expect("starts");
+    assert_eq!(first.len(), 4);
+    assert_eq!(
+        starts(&mut controller, told + Duration::from_secs(29)),
+        None
+    );
+    let (next, _) = starts(&mut controller, told + Duration::from_secs(31)).expect("given up");
+    assert_eq!(next.len(), 2);
+}
+
+#[test]
+fn the_minimum_off_begins_when_the_machine_took_the_order() {
+    let law = Law {
+        minimum_off: Duration::from_secs(20),
+        ..at_once()
+    };
+    let (begin, way) = (Instant::now(), Duration::from_millis(900));
+    let (mut controller, at) = released(begin, way, law);
+    let (_, told) = starts(&mut controller, at + Duration::from_secs(60)).expect("starts");
+    let off = told - (begin + way);
+    assert!(off >= Duration::from_secs(20), "{off:?}");
+    assert!(off <= Duration::from_secs(22), "{off:?}");
+}
+
+#[test]
+fn a_silent_source_holds_before_its_third_beat_is_overdue_and_not_a_second_late() {
+    let begin = Instant::now();
+    let mut site = site();
+    site.sources[0].heartbeat = Some(Duration::from_secs(5));
+    let mut controller = Controller::new(begin, site);
+    controller.handle_input(begin, Input::Clock(Wall(1_000_000)));
+    controller.handle_input(begin + Duration::from_millis(337), cap(1, 60));
+    let heard = begin + Duration::from_millis(337);
+    let state = |controller: &Controller, at| controller.view(at).sources[0].state;
+    let before = heard + Duration::from_millis(14_499);
+    assert_eq!(state(&controller, before), Liveness::Live);
+    while let Some((due, _)) = controller.poll_timeout().filter(|(due, _)| *due < before) {
+        controller.handle_timeout(due);
+    }
+    let (due, _) = controller.poll_timeout().expect("it always turns");
+    assert_eq!(due, heard + Duration::from_millis(14_500));
+    assert_eq!(state(&controller, due), Liveness::Hold);
 }

@@ -112,6 +112,13 @@ pub enum Input {
         /// How many it would find on average in that time at full power.
         full: f64,
     },
+    /// What the shares of all machines since the last of these stand for, by the table's joules per hash.
+    Hashed {
+        /// On average, at the meter.
+        watts: Watts,
+        /// How many shares that is known from: it is known to one in their root.
+        shares: u64,
+    },
     /// The meter, or that it cannot be believed.
     Meter(Option<Watts>),
     /// GPU telemetry, or that there is none to be believed.

@@ -11,7 +11,7 @@ use crate::curtail::controller::{Controller, Input};
 use crate::curtail::fleet::{Capability, Facts, Kind, Observation};
 use crate::curtail::machine::Standing;
 use crate::curtail::site::GroupId;
-use crate::curtail::{MachineId, Setpoint, Wall};
+use crate::curtail::{MachineId, Setpoint, Wall, Watts};
 use crate::ledger::{Recovered, Row};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -26,6 +26,9 @@ const STILL: Duration = Duration::from_secs(300);
 /// A silence that proves something is told this often.
 const SILENT: Duration = Duration::from_secs(5);
 
+/// What shares stand for is told this often: the audit keeps each.
+const COUNTED: Duration = Duration::from_secs(10);
+
 /// Every machine that was ever seen here.
 pub(super) struct Fleet {
     config: SiteConfig,
@@ -34,7 +37,17 @@ pub(super) struct Fleet {
     entries: HashMap<Arc<str>, Entry>,
     /// Told to the controller, in that order: an index is a [`MachineId`].
     told: u32,
+    hashed: Hashed,
     changed: Vec<Row>,
+}
+
+/// What the shares of all machines stand for, since then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hashed {
+    since: Option<Instant>,
+    shares: u64,
+    /// At the meter.
+    joules: f64,
 }
 
 struct Entry {
@@ -74,6 +87,7 @@ impl Fleet {
             kinds: HashMap::new(),
             entries: HashMap::new(),
             told: 0,
+            hashed: Hashed::default(),
             changed: Vec::new(),
         }
     }
@@ -320,6 +334,34 @@ impl Fleet {
         let kind = u16::try_from(self.kinds.len()).expect("models times families");
         self.kinds.insert(key, kind);
         kind
+    }
+
+    /// Any machine's shares, as energy by its model's joules per hash.
+    pub(super) fn hashed(&mut self, controller: &Controller, name: &Arc<str>, mined: Mined) {
+        let id = self.entries.get(name).and_then(|entry| entry.id);
+        let Some(machine) = id.and_then(|id| controller.machines().get(id.0 as usize)) else {
+            return;
+        };
+        let model = &controller.kind(machine).model;
+        let group = &controller.site().groups[usize::from(machine.facts.group.0)];
+        let each = model.watts.0 as f64 / model.hashrate.max(1.0);
+        self.hashed.shares += u64::from(mined.shares);
+        self.hashed.joules += mined.hashes * each * f64::from(group.overhead_permille) / 1000.0;
+    }
+
+    /// What they come to, every [`COUNTED`].
+    pub(super) fn hashing(&mut self, now: Instant) -> Option<Input> {
+        let since = *self.hashed.since.get_or_insert(now);
+        let gone = now.saturating_duration_since(since);
+        if gone < COUNTED {
+            return None;
+        }
+        let Hashed { shares, joules, .. } = std::mem::take(&mut self.hashed);
+        self.hashed.since = Some(now);
+        Some(Input::Hashed {
+            watts: Watts((joules / gone.as_secs_f64()) as i64),
+            shares,
+        })
     }
 
     /// What a machine that is told to give way mined: its shares, and how many it would find at full power. That there were
