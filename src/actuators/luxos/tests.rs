@@ -5,7 +5,7 @@ use crate::actuators::{
     LONGEST_REPLY,
     testing::{Act, IMPATIENCE, MAC, Machine, address, device, named, padded, say},
 };
-use crate::curtail::Watts;
+use crate::curtail::{Watts, fleet::Mode};
 
 const NO_SESSION: &str =
     r#"{"STATUS":[{"STATUS":"E","Code":402,"Msg":"Another session is active"}],"id":1}"#;
