@@ -3,9 +3,10 @@
 //! Not what is asked, nor what follows from an answer. Pure. Invariant: nothing is read out of an answer, or out of a part
 //! of a joined one, that does not say of itself that it is a success.
 
+use super::profiles::{self, Profile, Profiles};
 use crate::actuators::{
     Identity,
-    reply::{BadAnswer, First, LONGEST_TEXT, Loose, clean, identity, json},
+    reply::{BadAnswer, Few, First, LONGEST_TEXT, Loose, clean, identity, json},
 };
 use crate::curtail::fleet::{Mode, Observation};
 use serde::Deserialize;
@@ -19,6 +20,10 @@ pub struct Who {
     pub model: String,
     /// Whether it is curtailed; `None`: in some other mode.
     pub asleep: Option<bool>,
+    /// The profile in force; empty: it does not say.
+    pub profile: String,
+    /// Whether its own thermal manager is on, which then chooses profiles.
+    pub atm: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +35,7 @@ struct Envelope<'a> {
     power: First<PowerRow<'a>>,
     summary: First<SummaryRow<'a>>,
     version: First<VersionRow<'a>>,
+    profiles: Few<ProfileRow<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,6 +60,10 @@ struct ConfigRow<'a> {
     model: Loose<'a>,
     #[serde(rename = "CurtailMode")]
     curtail: Loose<'a>,
+    #[serde(rename = "Profile")]
+    profile: Loose<'a>,
+    #[serde(rename = "IsAtmEnabled")]
+    atm: Loose<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,6 +96,15 @@ struct VersionRow<'a> {
     luxminer: Loose<'a>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct ProfileRow<'a> {
+    #[serde(rename = "Profile Name")]
+    name: Loose<'a>,
+    #[serde(rename = "Watts")]
+    watts: Loose<'a>,
+}
+
 /// Several answers in one, each under its command's name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
@@ -95,6 +114,7 @@ struct Joined<'a> {
     session: First<Envelope<'a>>,
     summary: First<Envelope<'a>>,
     version: First<Envelope<'a>>,
+    profiles: First<Envelope<'a>>,
 }
 
 impl<'a> Envelope<'a> {
@@ -126,6 +146,8 @@ impl<'a> Envelope<'a> {
                 mode if mode.is_empty() || mode.eq_ignore_ascii_case("none") => Some(false),
                 _ => None,
             },
+            profile: profiles::name(row.profile.text().unwrap_or("")).to_owned(),
+            atm: row.atm.truth().unwrap_or(false),
         })
     }
 
@@ -206,6 +228,19 @@ pub fn observation(reply: &[u8]) -> Result<(Who, Observation), BadAnswer> {
         uptime_s: summary.elapsed.seconds(),
     };
     Ok((who, observation))
+}
+
+/// Reads the answer to `config+profiles`. `None`: it lists no profiles that power could be judged by.
+///
+/// # Errors
+/// It is none, or names no machine.
+pub fn who_can(reply: &[u8]) -> Result<(Who, Option<Profiles>), BadAnswer> {
+    let joined = json::<Joined<'_>>(reply)?;
+    let who = part(joined.config)?.who()?;
+    let rows = part(joined.profiles).map(|part| part.profiles.0);
+    let rows = rows.unwrap_or_default().into_iter();
+    let profiles = rows.filter_map(|row| Profile::new(row.name.text()?, row.watts.watts()?));
+    Ok((who, Profiles::new(profiles.collect())))
 }
 
 fn part(part: First<Envelope<'_>>) -> Result<Envelope<'_>, BadAnswer> {
