@@ -7,6 +7,8 @@ use crate::actuators::{
 };
 use crate::curtail::{Watts, fleet::Mode};
 
+mod trim;
+
 const NO_SESSION: &str =
     r#"{"STATUS":[{"STATUS":"E","Code":402,"Msg":"Another session is active"}],"id":1}"#;
 const NO: &str = r#"{"STATUS":[{"STATUS":"E","Code":403,"Msg":"Invalid session ID"}],"id":1}"#;
