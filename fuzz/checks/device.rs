@@ -57,12 +57,60 @@ fn luxos(reply: &[u8]) {
         said_by(part("config"), &["MACAddr", "SerialNumber"], &identity.id);
         short(&[&identity.model, &identity.version]);
     }
+    if let Ok((who, profiles)) = luxos::who_can(reply) {
+        said_by(part("config"), &["MACAddr", "SerialNumber"], &who.id);
+        let rows = part("profiles").and_then(|json| json["PROFILES"].as_array());
+        assert!(profiles.is_none() || rows.is_some(), "invented profiles");
+        for (profiles, rows) in profiles.iter().zip(rows) {
+            choices(profiles, rows);
+        }
+    }
     if let Ok((who, observation)) = luxos::observation(reply) {
         said_by(part("config"), &["MACAddr", "SerialNumber"], &who.id);
         let mode = part("config").and_then(|json| json["CONFIG"][0]["CurtailMode"].as_str());
         let asleep = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("sleep"));
         assert_eq!(observation.mode == Mode::Off, asleep, "an invented sleep");
         believable(&observation);
+    }
+}
+
+/// A profile that is chosen is one of the answer's, within what was asked of its default, and nothing else to `profileset`.
+fn choices(profiles: &luxos::Profiles, rows: &[Value]) {
+    let named = |name: &str| {
+        let is = name.to_owned();
+        let same = move |row: &&Value| {
+            let said = row["Profile Name"].as_str();
+            said.is_some_and(|said| said == is || is == "default" && said.eq_ignore_ascii_case(&is))
+        };
+        rows.iter()
+            .filter(same)
+            .filter_map(|row| number(&row["Watts"]))
+            .map(f64::round)
+    };
+    for percent in [0, 1, 50, 70, 99, 100] {
+        let Some(chosen) = profiles.at_most(percent) else {
+            continue;
+        };
+        let within = |full: f64| {
+            let asked = full * f64::from(percent);
+            let mut watts = named(&chosen.name);
+            watts.any(|watts| watts > 0.0 && watts * 100.0 <= asked)
+        };
+        assert!(named("default").any(within), "an invented profile");
+        let request = luxos::Write::Profile("S", &chosen.name).request();
+        let json = plain(&request).expect("a request is JSON");
+        let mut parameter = json["parameter"].as_str().expect("text").split(',');
+        assert_eq!(parameter.next(), Some("S"));
+        assert_eq!(parameter.next(), Some(chosen.name.as_str()));
+        assert_eq!(parameter.next(), None);
+        let number = chosen
+            .name
+            .trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let bare = ["", "W", "kW", "THs"].contains(&&chosen.name[number.len()..]);
+        assert!(
+            !(bare && number.parse::<f64>().is_ok()),
+            "a board or a power for a name"
+        );
     }
 }
 
@@ -183,8 +231,12 @@ fn is_zero(code: &Value) -> bool {
 }
 
 fn is_number(value: &Value, wanted: f64) -> bool {
+    number(value) == Some(wanted)
+}
+
+fn number(value: &Value) -> Option<f64> {
     let text = value.as_str().and_then(|text| text.trim().parse().ok());
-    value.as_f64().or(text) == Some(wanted)
+    value.as_f64().or(text)
 }
 
 /// `id` stands somewhere in `json` under one of `keys`, in whatever spelling.

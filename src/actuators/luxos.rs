@@ -1,30 +1,42 @@
-//! LuxOS: cgminer-style JSON over TCP 4028 (docs.luxor.tech, "API"). Sleep and wake up; no trim.
+//! LuxOS: cgminer-style JSON over TCP 4028 (docs.luxor.tech, "API"). Sleep, wake up, trim by profiles.
 //!
 //! | step | request | answer |
 //! |---|---|---|
 //! | read | `config+summary+power` | each command's own answer under its name, in an array |
 //! | who | `config` | `CONFIG[0].MACAddr`, `.SerialNumber`, `.CurtailMode` |
+//! | how | `config+profiles` | `CONFIG[0].Profile`, `.IsAtmEnabled`; `PROFILES[..]."Profile Name"`, `.Watts` |
 //! | session | `logon` | `SESSION[0].SessionID`; error 402 while another lives |
 //! | write | `curtail` "SID,sleep" or "SID,wakeup" | `STATUS[0].STATUS` = "S" |
+//! | trim | `profileset` "SID,NAME" | the same |
 //! | done | `logoff` "SID" | whatever: a session dies after a minute by itself |
 //!
 //! Some versions close the connection after each answer. Then the session id is what binds a write to a machine: it is
 //! used only after the machine with the right MAC address has named it as its own, in one answer (`config+session`), and
 //! any other machine refuses it (403).
 //!
-//! Not profiles: they retune, and are refused while ATM is on. Invariant: [`Write`] is every write this driver can send.
+//! A percentage is of what the machine's own default profile is published to draw, and becomes the largest profile within
+//! it ([`Profiles::at_most`]), chosen anew from the list each time: a machine with other boards has other profiles. Run is
+//! the default profile. Where ATM is on, profiles are ATM's: none is set, and what it chose is no trim of ours. Without
+//! `profiles` in the config none is read, set or shown.
+//!
+//! Not tuning, fast wakes or `powertargetset`. Invariant: [`Write`] is every write this driver can send.
+
+mod answers;
+mod profiles;
+
+pub use answers::{Who, done, observation, session, who, who_can, who_has, who_in_full};
+pub use profiles::{Profile, Profiles};
 
 use super::{
     Actuator, Call, Config, Device, Failure, Identity, PATIENCE,
     policy::Policy,
-    reply::{BadAnswer, First, LONGEST_TEXT, Loose, Objects, clean, identity, json},
+    reply::{BadAnswer, Objects},
     wire::{Broken, Wire},
 };
 use crate::curtail::{
     Setpoint,
-    fleet::{Capability, Mode, Observation, Off},
+    fleet::{Capability, Mode, Observation, Off, Trim},
 };
-use serde::Deserialize;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -36,6 +48,7 @@ const PORT: u16 = 4028;
 const SESSION_ACTIVE: i64 = 402;
 
 const CONFIG: &[u8] = br#"{"command":"config"}"#;
+const CONFIG_AND_PROFILES: &[u8] = br#"{"command":"config+profiles"}"#;
 const CONFIG_AND_SESSION: &[u8] = br#"{"command":"config+session"}"#;
 const CONFIG_AND_VERSION: &[u8] = br#"{"command":"config+version"}"#;
 const CONFIG_AND_POWER: &[u8] = br#"{"command":"config+summary+power"}"#;
@@ -45,7 +58,7 @@ pub(super) fn open(config: &Config) -> Arc<dyn Actuator> {
     Arc::new(Luxos::new(config))
 }
 
-/// Everything that this driver can change on a machine; the text is a session id.
+/// Everything that this driver can change on a machine; the first text is a session id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write<'a> {
     /// Takes the one session.
@@ -54,232 +67,43 @@ pub enum Write<'a> {
     Sleep(&'a str),
     /// On again, at the pace of a boot.
     Wakeup(&'a str),
+    /// Another profile, ramped to as after a boot; the second text is its name.
+    Profile(&'a str, &'a str),
     /// Gives the session back.
     Logoff(&'a str),
 }
 
 impl Write<'_> {
-    /// The request. Session ids come from [`session`], which lets none through that would need escaping.
+    /// The request. Session ids come from [`session`] and names from [`Profiles`], which let none through that would need
+    /// escaping.
     pub fn request(&self) -> Vec<u8> {
         let (command, session, action) = match self {
             Self::Logon => return br#"{"command":"logon"}"#.to_vec(),
             Self::Sleep(session) => ("curtail", session, ",sleep"),
             Self::Wakeup(session) => ("curtail", session, ",wakeup"),
+            Self::Profile(session, name) => ("profileset", session, &*format!(",{name}")),
             Self::Logoff(session) => ("logoff", session, ""),
         };
         format!(r#"{{"command":"{command}","parameter":"{session}{action}"}}"#).into_bytes()
     }
 }
 
-/// What `config` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
-    /// MAC address or serial number.
-    pub id: String,
-    /// Cleaned.
-    pub model: String,
-    /// Whether it is curtailed; `None`: in some other mode.
-    pub asleep: Option<bool>,
+/// What a setpoint asks for, before there is a session.
+#[derive(Debug)]
+enum Change {
+    Sleep,
+    Wakeup,
+    Profile(String),
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "UPPERCASE", bound(deserialize = "'de: 'a"))]
-struct Envelope<'a> {
-    status: First<Status<'a>>,
-    config: First<ConfigRow<'a>>,
-    session: First<SessionRow<'a>>,
-    power: First<PowerRow<'a>>,
-    summary: First<SummaryRow<'a>>,
-    version: First<VersionRow<'a>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Status<'a> {
-    #[serde(rename = "STATUS")]
-    status: Loose<'a>,
-    #[serde(rename = "Code")]
-    code: Loose<'a>,
-    #[serde(rename = "Msg")]
-    words: Loose<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct ConfigRow<'a> {
-    #[serde(rename = "MACAddr")]
-    mac: Loose<'a>,
-    #[serde(rename = "SerialNumber")]
-    serial: Loose<'a>,
-    #[serde(rename = "Model")]
-    model: Loose<'a>,
-    #[serde(rename = "CurtailMode")]
-    curtail: Loose<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct SessionRow<'a> {
-    #[serde(rename = "SessionID")]
-    id: Loose<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct PowerRow<'a> {
-    #[serde(rename = "Watts")]
-    watts: Loose<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct SummaryRow<'a> {
-    #[serde(rename = "GHS 5s")]
-    ghs: Loose<'a>,
-    #[serde(rename = "Elapsed")]
-    elapsed: Loose<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct VersionRow<'a> {
-    #[serde(rename = "LUXminer")]
-    luxminer: Loose<'a>,
-}
-
-/// Several answers in one, each under its command's name.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
-struct Joined<'a> {
-    config: First<Envelope<'a>>,
-    power: First<Envelope<'a>>,
-    session: First<Envelope<'a>>,
-    summary: First<Envelope<'a>>,
-    version: First<Envelope<'a>>,
-}
-
-impl<'a> Envelope<'a> {
-    fn read(reply: &'a [u8]) -> Result<Self, BadAnswer> {
-        json::<Self>(reply)?.successful()
-    }
-
-    fn successful(self) -> Result<Self, BadAnswer> {
-        let status = self.status.0.as_ref();
-        let status = status.ok_or(BadAnswer::Unreadable("no STATUS"))?;
-        match status.status.text() {
-            Some("S") => Ok(self),
-            Some("E" | "F" | "W" | "I") => Err(BadAnswer::No {
-                code: status.code.code().unwrap_or(0),
-                words: clean(status.words.text().unwrap_or("no reason given")),
-            }),
-            _ => Err(BadAnswer::Unreadable("no STATUS letter")),
+impl Change {
+    fn with<'a>(&'a self, session: &'a str) -> Write<'a> {
+        match self {
+            Self::Sleep => Write::Sleep(session),
+            Self::Wakeup => Write::Wakeup(session),
+            Self::Profile(name) => Write::Profile(session, name),
         }
     }
-
-    fn who(&self) -> Result<Who, BadAnswer> {
-        let row = self.config.0.as_ref();
-        let row = row.ok_or(BadAnswer::Unreadable("no CONFIG"))?;
-        Ok(Who {
-            id: identity(&row.mac, &row.serial)?,
-            model: clean(row.model.text().unwrap_or("")),
-            asleep: match row.curtail.text().unwrap_or("None") {
-                mode if mode.eq_ignore_ascii_case("sleep") => Some(true),
-                mode if mode.is_empty() || mode.eq_ignore_ascii_case("none") => Some(false),
-                _ => None,
-            },
-        })
-    }
-
-    fn session_id(&self) -> Result<&str, BadAnswer> {
-        let row = self.session.0.as_ref();
-        let id = row.and_then(|row| row.id.text()).unwrap_or("");
-        // It goes into requests between quotes and commas.
-        let plain = id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        match plain && (1..=LONGEST_TEXT).contains(&id.len()) {
-            true => Ok(id),
-            false => Err(BadAnswer::Unreadable("no SessionID")),
-        }
-    }
-}
-
-/// Reads the answer to `config`.
-///
-/// # Errors
-/// It is none, or names no machine.
-pub fn who(reply: &[u8]) -> Result<Who, BadAnswer> {
-    Envelope::read(reply)?.who()
-}
-
-/// Reads the answer to `logon`: the session id.
-///
-/// # Errors
-/// It is none, or the firmware gives no session.
-pub fn session(reply: &[u8]) -> Result<String, BadAnswer> {
-    Envelope::read(reply)?.session_id().map(str::to_owned)
-}
-
-/// Reads the answer to `config+session`: who it is, and the session it has open.
-///
-/// # Errors
-/// It is none, names no machine or no session.
-pub fn who_has(reply: &[u8]) -> Result<(Who, String), BadAnswer> {
-    let joined = json::<Joined<'_>>(reply)?;
-    let session = part(joined.session)?.session_id()?.to_owned();
-    Ok((part(joined.config)?.who()?, session))
-}
-
-/// Reads the answer to `config+version`.
-///
-/// # Errors
-/// It is none, or names no machine. A firmware that will not say its version is still who it is.
-pub fn who_in_full(reply: &[u8]) -> Result<Identity, BadAnswer> {
-    let joined = json::<Joined<'_>>(reply)?;
-    let who = part(joined.config)?.who()?;
-    let version = part(joined.version).ok().and_then(|part| part.version.0);
-    let version = version.unwrap_or_default();
-    Ok(Identity {
-        id: who.id,
-        model: who.model,
-        version: clean(version.luxminer.text().unwrap_or("")),
-    })
-}
-
-/// Reads the answer to `config+summary+power`. Power is left out where the firmware will not say it.
-///
-/// # Errors
-/// It is none, names no machine, or says nothing of what the machine does.
-pub fn observation(reply: &[u8]) -> Result<(Who, Observation), BadAnswer> {
-    let joined = json::<Joined<'_>>(reply)?;
-    let who = part(joined.config)?.who()?;
-    let summary = part(joined.summary)?.summary.0;
-    let summary = summary.ok_or(BadAnswer::Unreadable("no SUMMARY"))?;
-    let hashes = summary.ghs.number().is_some_and(|ghs| ghs > 0.0);
-    let power = part(joined.power).ok().and_then(|part| part.power.0);
-    let observation = Observation {
-        watts: power.and_then(|power| power.watts.watts()),
-        mode: match (who.asleep, hashes) {
-            (Some(true), _) => Mode::Off,
-            (Some(false), true) => Mode::Running,
-            (Some(false), false) | (None, _) => Mode::Between,
-        },
-        uptime_s: summary.elapsed.seconds(),
-    };
-    Ok((who, observation))
-}
-
-fn part(part: First<Envelope<'_>>) -> Result<Envelope<'_>, BadAnswer> {
-    let part = part.0.ok_or(BadAnswer::Unreadable("a part is missing"))?;
-    part.successful()
-}
-
-/// Reads the answer to a write.
-///
-/// # Errors
-/// It is none, or the firmware says no.
-pub fn done(reply: &[u8]) -> Result<(), BadAnswer> {
-    Envelope::read(reply).map(drop)
 }
 
 /// The driver.
@@ -287,6 +111,8 @@ pub fn done(reply: &[u8]) -> Result<(), BadAnswer> {
 struct Luxos {
     policy: Policy,
     port: u16,
+    /// Whether profiles are its business.
+    profiles: bool,
     patience: Duration,
 }
 
@@ -295,6 +121,7 @@ impl Luxos {
         Self {
             policy: Policy::new(config),
             port: config.ports.get(NAME).copied().unwrap_or(PORT),
+            profiles: config.profiles,
             patience: PATIENCE,
         }
     }
@@ -315,21 +142,41 @@ impl Luxos {
         answer.map_err(Broken::before_write)
     }
 
+    async fn observe(&self, device: &Device) -> Result<Observation, Failure> {
+        let deadline = Instant::now() + self.patience;
+        let mut wire = self.open(device.address, deadline).await?;
+        let answer = ask(&mut wire, CONFIG_AND_POWER, observation).await;
+        let (who, seen) = answer.map_err(Broken::before_write)?;
+        device.check(&who.id)?;
+        if !self.profiles || seen.mode != Mode::Running || !is_trimmed(&who) {
+            return Ok(seen);
+        }
+        let mut answer = ask(&mut wire, CONFIG_AND_PROFILES, who_can).await;
+        if answer == Err(Broken::Closed) {
+            wire = self.open(device.address, deadline).await?;
+            answer = ask(&mut wire, CONFIG_AND_PROFILES, who_can).await;
+        }
+        let (who, profiles) = answer.map_err(Broken::before_write)?;
+        device.check(&who.id)?;
+        let mode = trim(&who, profiles.as_ref(), &seen);
+        Ok(Observation { mode, ..seen })
+    }
+
     async fn apply(&self, device: &Device, setpoint: Setpoint) -> Result<(), Failure> {
-        let write = match setpoint {
-            Setpoint::Off => Write::Sleep,
-            Setpoint::Run => Write::Wakeup,
+        match setpoint {
+            Setpoint::Off | Setpoint::Run => {}
+            Setpoint::Percent(1..=99) if self.profiles => {}
             Setpoint::Percent(_) | Setpoint::Withdrawn => {
-                return Err(Failure::Unsupported("LuxOS sleeps or runs".to_owned()));
+                let why = "LuxOS sleeps, runs or, with `profiles`, runs at 1 to 99 percent";
+                return Err(Failure::Unsupported(why.to_owned()));
             }
-        };
+        }
         // Giving the session back has its own share of the time: a write that is never answered must not leave the
         // machine closed to everyone for a minute.
         let end = Instant::now() + self.patience;
         let deadline = end - self.patience / 10;
         let mut wire = self.open(device.address, deadline).await?;
-        let found = ask(&mut wire, CONFIG, who).await;
-        device.check(&found.map_err(Broken::before_write)?.id)?;
+        let changes = self.changes(device, setpoint, &mut wire).await?;
         let logon = Write::Logon.request();
         let (id, closes) = match ask(&mut wire, &logon, session).await {
             Err(Broken::Closed) => {
@@ -339,19 +186,43 @@ impl Luxos {
             id => (id, false),
         };
         let id = id.map_err(no_session)?;
-        let proven = match closes {
-            true => self.prove(device, &id, &mut wire).await,
-            false => Ok(()),
-        };
-        let outcome = match proven {
-            Ok(()) => ask(&mut wire, &write(&id).request(), done)
-                .await
-                .map_err(refused),
-            unproven => unproven,
-        };
+        let mut outcome = Ok(());
+        for change in &changes {
+            if outcome.is_ok() && closes {
+                outcome = self.prove(device, &id, &mut wire).await;
+            }
+            if outcome.is_ok() {
+                let answer = ask(&mut wire, &change.with(&id).request(), done).await;
+                outcome = answer.map_err(refused);
+            }
+        }
         wire.until(end);
         self.give_back(device.address, &id, wire).await;
         outcome
+    }
+
+    /// What takes the machine to `setpoint`, once it has said who it is.
+    async fn changes(
+        &self,
+        device: &Device,
+        setpoint: Setpoint,
+        wire: &mut Wire,
+    ) -> Result<Vec<Change>, Failure> {
+        if !self.profiles || setpoint == Setpoint::Off {
+            let found = ask(wire, CONFIG, who).await;
+            device.check(&found.map_err(Broken::before_write)?.id)?;
+            return Ok(vec![match setpoint {
+                Setpoint::Off => Change::Sleep,
+                _ => Change::Wakeup,
+            }]);
+        }
+        let found = ask(wire, CONFIG_AND_PROFILES, who_can).await;
+        let (who, profiles) = found.map_err(Broken::before_write)?;
+        device.check(&who.id)?;
+        match setpoint {
+            Setpoint::Percent(percent) => Ok(vec![trimmed(&who, profiles.as_ref(), percent)?]),
+            _ => Ok(full(&who, profiles.as_ref())),
+        }
     }
 
     /// That the machine which must be written to holds session `id`, where connections close after each answer. `wire`
@@ -377,6 +248,53 @@ impl Luxos {
         if let Ok(mut wire) = self.open(address, wire.deadline()).await {
             let _ = ask(&mut wire, &logoff, done).await;
         }
+    }
+}
+
+/// What takes a machine to `percent` of its full power.
+fn trimmed(who: &Who, profiles: Option<&Profiles>, percent: u8) -> Result<Change, Failure> {
+    let refused = |why: &str| Err(Failure::Refused(why.to_owned()));
+    if who.asleep != Some(false) {
+        return Err(busy("asleep: wake it first"));
+    }
+    if who.atm {
+        return refused("its ATM is on and chooses the profile itself");
+    }
+    let Some(profiles) = profiles else {
+        return refused("it lists no profiles, or no default one");
+    };
+    match profiles.at_most(percent) {
+        Some(profile) => Ok(Change::Profile(profile.name.clone())),
+        None => refused(&format!("no profile draws {percent} percent or less")),
+    }
+}
+
+/// What takes a machine to its full power: from sleep, from a profile, from both.
+fn full(who: &Who, profiles: Option<&Profiles>) -> Vec<Change> {
+    let profiles = profiles.filter(|_| is_trimmed(who));
+    let default = profiles.map(|profiles| Change::Profile(profiles.default_name().to_owned()));
+    // What was read may be a second old, but nobody who was just put off is raised so soon: awake is awake.
+    match default {
+        Some(default) if who.asleep == Some(false) => vec![default],
+        default => std::iter::once(Change::Wakeup).chain(default).collect(),
+    }
+}
+
+/// Whether the profile in force may be one that we set.
+fn is_trimmed(who: &Who) -> bool {
+    !who.atm && !who.profile.is_empty() && !profiles::is_default(&who.profile)
+}
+
+/// What a machine that hashes does, by its profile. One that does not say its watts is believed no trim: the name of the
+/// profile changes at once, its power half a minute later.
+fn trim(who: &Who, profiles: Option<&Profiles>, seen: &Observation) -> Mode {
+    let Some(profiles) = profiles.filter(|_| is_trimmed(who)) else {
+        return seen.mode;
+    };
+    match (profiles.percent(&who.profile), seen.watts) {
+        (Some(100..), _) => Mode::Running,
+        (Some(percent), Some(_)) => Mode::Trimmed(percent),
+        (Some(_), None) | (None, _) => Mode::Between,
     }
 }
 
@@ -418,9 +336,16 @@ impl Actuator for Luxos {
     }
 
     fn capability(&self) -> Capability {
-        // CURTAILMENT.md section 2: 25 W in less than 5 s, full in less than 10 s; sleep survives a reboot.
+        // CURTAILMENT.md section 2: 25 W in less than 5 s, full in less than 10 s; sleep survives a reboot, a profile too
+        // (unless the operator turned `autosave` off). A profile is ramped to, tier 3: half a minute [d]. The lowest of
+        // the sixteen steps down draws about a third of the default (S19j Pro: 997 of 3126 W); half is left to hold.
+        let trim = Trim {
+            floor_percent: 50,
+            settles: Duration::from_secs(30),
+            persists: true,
+        };
         Capability {
-            trim: None,
+            trim: self.profiles.then_some(trim),
             off: Some(Off {
                 down: Duration::from_secs(5),
                 up: Duration::from_secs(10),
@@ -434,12 +359,7 @@ impl Actuator for Luxos {
     }
 
     fn observe<'a>(&'a self, device: &'a Device) -> Call<'a, Observation> {
-        Box::pin(async {
-            let read = self.read(device.address, CONFIG_AND_POWER, observation);
-            let (who, observation) = read.await?;
-            device.check(&who.id)?;
-            Ok(observation)
-        })
+        Box::pin(self.observe(device))
     }
 
     fn apply<'a>(&'a self, device: &'a Device, setpoint: Setpoint) -> Call<'a, ()> {

@@ -64,6 +64,8 @@ pub struct Config {
     pub ports: BTreeMap<String, u16>,
     /// Who writes, where a family asks for it. Without one its machines are read and never written to.
     pub accounts: BTreeMap<String, Account>,
+    /// LuxOS: trim by profiles. An operator's own profile then ends with the first trim: full power is the default one.
+    pub profiles: bool,
     /// Machines are simulated on loopback: 127.0.0.0/8 may be spoken to, if it is allowed.
     pub simulation: bool,
     /// Address ranges, as an address and the length of its prefix. Nothing else is ever connected to.
@@ -159,7 +161,7 @@ pub enum Failure {
     /// The firmware has no session or no client slot free: nothing was written.
     #[error("firmware is busy with other clients ({0})")]
     Busy(String),
-    /// The device said no. Firmware has said no and done it.
+    /// The device said no, or what it says of itself does. Firmware has said no and done it.
     #[error("refused: {0}")]
     Refused(String),
     /// The driver or this machine's firmware version cannot do this: nothing was written.

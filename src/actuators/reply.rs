@@ -12,6 +12,8 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 /// Longest text that is kept of an answer, bytes: model, version, serial number, a refusal's words.
 pub const LONGEST_TEXT: usize = 64;
+/// Most entries of a list that are kept. LuxOS makes 25 profiles by itself; an operator adds a few.
+pub const LONGEST_LIST: usize = 64;
 /// No machine draws more: a figure above is not believed. The largest hydro miners draw about 12 kW.
 const MOST_WATTS: f64 = 100_000.0;
 
@@ -252,6 +254,43 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FirstVisitor<T> {
     }
 }
 
+/// The objects of an array; those beyond [`LONGEST_LIST`] are not kept.
+#[derive(Clone, Debug)]
+pub(super) struct Few<T>(pub(super) Vec<T>);
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(FewVisitor(PhantomData))
+    }
+}
+
+struct FewVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FewVisitor<T> {
+    type Value = Few<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() < LONGEST_LIST {
+            match items.next_element::<Object<T>>()? {
+                Some(Object(item)) => kept.push(item),
+                None => return Ok(Few(kept)),
+            }
+        }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Few(kept))
+    }
+}
+
 /// A peer's words for a person: printable ASCII, `?` for every other character, cut at [`LONGEST_TEXT`].
 pub(super) fn clean(text: &str) -> String {
     let printable = |c: char| match c {
@@ -411,6 +450,18 @@ mod tests {
         assert!(row("[7]").is_err());
         assert!(serde_json::from_str::<First<Row>>("[{\"code\":7}]").is_ok());
         assert!(serde_json::from_str::<First<Row>>("[[7]]").is_err());
+    }
+
+    #[test]
+    fn a_list_of_64_is_kept_whole_and_of_65_without_its_last() {
+        let list = |length| format!("[{}]", vec!["{}"; length].join(","));
+        let kept = |length| {
+            let few = serde_json::from_str::<Few<IgnoredAny>>(&list(length));
+            few.unwrap().0.len()
+        };
+        assert_eq!((kept(0), kept(64), kept(65)), (0, 64, 64));
+        assert!(serde_json::from_str::<Few<IgnoredAny>>("[{},7]").is_err());
+        assert!(serde_json::from_str::<Few<IgnoredAny>>("{}").is_err());
     }
 
     #[test]

@@ -87,6 +87,7 @@ impl Machine {
         Config {
             ports: [(family.to_owned(), self.port)].into(),
             accounts: [(family.to_owned(), account())].into(),
+            profiles: false,
             simulation: true,
             allowed: vec![(Ipv4Addr::LOCALHOST.into(), 32)],
         }

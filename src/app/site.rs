@@ -197,6 +197,7 @@ fn families(site: &SiteConfig) -> Vec<Arc<dyn Actuator>> {
         accounts: accounts
             .map(|(family, of)| (family.clone(), account(of)))
             .collect(),
+        profiles: site.actuators.profiles,
         simulation: site.actuators.simulation,
         allowed: ranges.map(|range| (range.first, range.prefix)).collect(),
     };

@@ -152,6 +152,7 @@ pub const KEYS: &[Key] = &[
     key("actuators.in_flight", Kind::Plain, "512"),
     key("actuators.simulation", Kind::Plain, "false"),
     key("actuators.luxos.port", Kind::Plain, "4028"),
+    key("actuators.luxos.profiles", Kind::Plain, "false"),
     key("actuators.whatsminer.port", Kind::Plain, "4433"),
     key("actuators.whatsminer.account", Kind::Text, "\"super\""),
     key("actuators.whatsminer.password", Kind::Secret, ""),

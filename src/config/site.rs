@@ -85,6 +85,8 @@ pub struct Actuators {
     pub ports: BTreeMap<String, u16>,
     /// Who writes, by family, where it asks for that. Without one its machines are only read.
     pub accounts: BTreeMap<String, Account>,
+    /// LuxOS is trimmed by profiles.
+    pub profiles: bool,
     /// Machines are simulated on loopback.
     pub simulation: bool,
     /// Most calls at once, over all machines.

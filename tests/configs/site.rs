@@ -141,6 +141,7 @@ fn the_environment_sets_keys_of_a_site() {
         ("SLUICE__GROUP__HALL__MACHINES", "10.1.0.0/24, 10.1.1.0/24"),
         ("SLUICE__GROUP__HALL__COOLING", "1.1"),
         ("SLUICE__ACTUATORS__WHATSMINER__PORT", "5555"),
+        ("SLUICE__ACTUATORS__LUXOS__PROFILES", "true"),
         ("SLUICE__METER__URL", "http://127.0.0.1:1/"),
         ("SLUICE__METER__LABELS", "{ phase = \"1\" }"),
     ]);
@@ -151,6 +152,7 @@ fn the_environment_sets_keys_of_a_site() {
     assert_eq!(site.site.groups[0].overhead_permille, 1100);
     assert_eq!(site.bindings.allowed().count(), 2);
     assert_eq!(site.actuators.ports["whatsminer"], 5555);
+    assert!(site.actuators.profiles);
     assert_eq!(
         site.meter.unwrap().labels,
         [("phase".to_owned(), "1".to_owned())]

@@ -65,6 +65,8 @@ fn faults(rng: &mut Rng) -> Faults {
         swapped: part() / 2.0,
         swapped_after: Duration::from_secs(120),
         refuses: part(),
+        // No LuxOS of this world is trimmed.
+        atm: 0.0,
         lies_in_telemetry: seed_coin(rng),
     }
 }

@@ -5,7 +5,9 @@ use crate::actuators::{
     LONGEST_REPLY,
     testing::{Act, IMPATIENCE, MAC, Machine, address, device, named, padded, say},
 };
-use crate::curtail::Watts;
+use crate::curtail::{Watts, fleet::Mode};
+
+mod trim;
 
 const NO_SESSION: &str =
     r#"{"STATUS":[{"STATUS":"E","Code":402,"Msg":"Another session is active"}],"id":1}"#;
@@ -251,17 +253,19 @@ async fn what_it_does_is_read_in_one_request() {
 }
 
 #[test]
-fn nothing_can_be_written_but_sleep_and_wakeup_and_the_session_for_it() {
+fn nothing_can_be_written_but_sleep_wakeup_a_profile_and_the_session_for_it() {
     let all = [
         Write::Logon,
         Write::Sleep("S"),
         Write::Wakeup("S"),
+        Write::Profile("S", "295MHz"),
         Write::Logoff("S"),
     ];
     let requests = all.map(|write| {
         // A new write does not compile until it stands here too.
         match write {
-            Write::Logon | Write::Sleep(_) | Write::Wakeup(_) | Write::Logoff(_) => {}
+            Write::Logon | Write::Sleep(_) | Write::Wakeup(_) => {}
+            Write::Profile(..) | Write::Logoff(_) => {}
         }
         String::from_utf8(write.request()).unwrap()
     });
@@ -271,6 +275,7 @@ fn nothing_can_be_written_but_sleep_and_wakeup_and_the_session_for_it() {
             r#"{"command":"logon"}"#,
             r#"{"command":"curtail","parameter":"S,sleep"}"#,
             r#"{"command":"curtail","parameter":"S,wakeup"}"#,
+            r#"{"command":"profileset","parameter":"S,295MHz"}"#,
             r#"{"command":"logoff","parameter":"S"}"#,
         ]
     );

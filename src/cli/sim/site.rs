@@ -113,6 +113,9 @@ struct FaultArgs {
     /// Refuse every order
     #[arg(long, default_value = "0%", value_parser = units::percentage, value_name = "PERCENT")]
     refuse: f64,
+    /// Have their thermal manager on, which refuses profiles (LuxOS)
+    #[arg(long, default_value = "0%", value_parser = units::percentage, value_name = "PERCENT")]
+    atm: f64,
 }
 
 /// Families and weights. A newtype, since clap takes a `Vec` for an argument that may be given often.
@@ -199,6 +202,7 @@ impl FaultArgs {
             swapped: self.swapped,
             swapped_after: self.swapped_after,
             refuses: self.refuse,
+            atm: self.atm,
         }
     }
 }

@@ -118,9 +118,11 @@ pub(super) fn actuators(
     // A call may take 5 s and needs a descriptor; beyond 4,096 the ordinary 20,000 are in danger.
     let in_flight = section.take("in_flight", findings, |v| units::whole(v, &(1..=4096)));
     let simulation = section.take("simulation", findings, units::flag);
+    let luxos = section.inner("actuators.luxos");
+    let profiles = luxos.take("profiles", findings, units::flag);
     let whatsminer = section.inner("actuators.whatsminer");
     let families = [
-        ("luxos", &section.inner("actuators.luxos")),
+        ("luxos", &luxos),
         ("whatsminer", &whatsminer),
         ("bitaxe", &section.inner("actuators.bitaxe")),
     ];
@@ -134,6 +136,7 @@ pub(super) fn actuators(
     Some(Actuators {
         ports: ports.into_iter().collect::<Option<_>>()?,
         accounts: accounts.into_iter().collect(),
+        profiles: profiles?,
         simulation: simulation?,
         in_flight: in_flight? as usize,
     })

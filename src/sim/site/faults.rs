@@ -28,6 +28,8 @@ pub enum Fault {
     Swapped(Duration),
     /// Answers every write with an error and does nothing.
     Refuses,
+    /// Its thermal manager is on, which refuses profiles (LuxOS; other families have none).
+    Atm,
 }
 
 /// Shares of a fleet (0..=1) that have each fault; together at most 1.
@@ -57,6 +59,8 @@ pub struct Faults {
     pub swapped_after: Duration,
     /// [`Fault::Refuses`].
     pub refuses: f64,
+    /// [`Fault::Atm`].
+    pub atm: f64,
 }
 
 impl Faults {
@@ -76,6 +80,7 @@ impl Faults {
             (self.reboots, Fault::Reboots(self.reboot_every)),
             (self.swapped, Fault::Swapped(self.swapped_after)),
             (self.refuses, Fault::Refuses),
+            (self.atm, Fault::Atm),
         ];
         let count = |share: f64| (share.clamp(0.0, 1.0) * machines as f64).round() as usize;
         let mut dealt: Vec<_> = kinds

@@ -5,9 +5,11 @@
 //! | `{"command":"power"}` | `{"STATUS":[{"STATUS":"S",...}],"POWER":[{"Watts":3498,...}],"id":1}` NUL |
 //! | `logon` | `SESSION`, code 316; while another session lives: error 402 |
 //! | `curtail` "SID,sleep" or "SID,wakeup" | code 1; a strange SID: error 403 |
-//! | `profileset` "SID,p70" | refused while ATM is on |
+//! | `profiles`, `profileset`, `atm`, `atmset` | see [`profiles`] |
 //!
 //! Invariant: at most one session lives; it dies after 60 s without a request of its own, and with every boot or swap.
+
+mod profiles;
 
 use super::{Machine, Received, Reply, mac, spoken};
 use crate::sim::site::{
@@ -23,8 +25,6 @@ pub const CLIENTS: usize = 32;
 pub const SESSION_LIVES: Duration = Duration::from_secs(60);
 /// Commands in one request joined by `+`.
 const JOINED_AT_MOST: usize = 16;
-/// Profiles, as percentages of full watts; the name is `p70`, and `default` is the last.
-const PROFILES: [u8; 6] = [50, 60, 70, 80, 90, 100];
 
 /// What the firmware remembers.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ pub(super) struct Memory {
     session: Option<Session>,
     opened: u64,
     /// Its own power manager.
-    pub(super) atm: bool,
+    atm: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -101,11 +101,11 @@ fn answer(
     if let Some(said) = read(machine, received, command) {
         return Some(said);
     }
-    let verbs = ["logoff", "curtail", "profileset", "rebootdevice"];
+    let verbs = ["logoff", "curtail", "profileset", "rebootdevice", "atmset"];
     if !verbs.contains(&command) {
         return Some(error(14, "Invalid command"));
     }
-    *order = command != "logoff";
+    *order = !["logoff", "atmset"].contains(&command);
     let mut parts = parameter.split(',').map(str::trim);
     if !machine.luxos.is_session(
         &machine.device.identity(),
@@ -119,19 +119,21 @@ fn answer(
         machine.luxos.session = None;
         return Some(ok(317, "Session dropped", None));
     }
-    let verb = match (command, parts.next()) {
-        ("curtail", Some("sleep")) => Verb::Sleep,
-        ("curtail", Some("wakeup")) => Verb::Wake,
-        ("rebootdevice", _) => Verb::Reboot,
-        ("profileset", Some(_)) if machine.luxos.atm => return Some(error(420, "ATM is enabled")),
-        ("profileset", Some(name)) => match percent(name) {
-            Some(percent) => Verb::Percent(percent),
-            None => return Some(error(14, "Unknown profile")),
+    let done = ok(1, &format!("{command} done"), None);
+    let (verb, good) = match command {
+        "atmset" => return Some(profiles::set_atm(machine, parts)),
+        "profileset" => match profiles::set(machine, parts) {
+            Ok(order) => order,
+            Err(no) => return Some(no),
         },
-        _ => return Some(error(14, "Invalid parameter")),
+        "rebootdevice" => (Verb::Reboot, done),
+        _ => match parts.next() {
+            Some("sleep") => (Verb::Sleep, done),
+            Some("wakeup") => (Verb::Wake, done),
+            _ => return Some(error(14, "Invalid parameter")),
+        },
     };
     let outcome = machine.device.command(received.at, verb);
-    let good = ok(1, &format!("{command} done"), None);
     spoken(
         outcome.answer,
         good,
@@ -229,7 +231,8 @@ fn read(machine: &mut Machine, received: Received, command: &str) -> Option<Said
                 json!([{"PSU": true, "Watts": telemetry.watts.round() as u64}]),
             )),
         ),
-        "profiles" => ok(323, "List profiles", Some(("PROFILES", profiles(machine)))),
+        "profiles" => profiles::list(machine),
+        "atm" => profiles::atm(machine),
         "session" => {
             let boot = (machine.device.wear().boots, machine.device.identity());
             let live = machine
@@ -251,6 +254,7 @@ fn read(machine: &mut Machine, received: Received, command: &str) -> Option<Said
 
 fn config(machine: &Machine, telemetry: &Telemetry) -> Value {
     let identity = machine.device.identity();
+    let (profile, step) = profiles::of(telemetry.percent);
     json!({
         "MACAddr": mac(&identity, false),
         "SerialNumber": format!("SIM{:016X}", identity.serial),
@@ -259,8 +263,9 @@ fn config(machine: &Machine, telemetry: &Telemetry) -> Value {
         "Model": machine.device.model().name,
         "ProductVariant": machine.device.model().name,
         "CurtailMode": if telemetry.asleep { "Sleep" } else { "None" },
-        "Profile": name(telemetry.percent),
-        "IsAtmEnabled": machine.luxos.atm,
+        "Profile": profile,
+        "ProfileStep": step,
+        "IsAtmEnabled": profiles::is_atm(machine),
         "IsPowerSupplyOn": !telemetry.asleep,
         "IsTuning": false,
         "SystemStatus": "Normal",
@@ -278,32 +283,6 @@ fn summary(telemetry: &Telemetry) -> Value {
         "Rejected": 0,
         "Hardware Errors": 0,
     })
-}
-
-fn profiles(machine: &Machine) -> Value {
-    let model = machine.device.model();
-    let row = |percent: &u8| {
-        let part = f64::from(*percent) / 100.0;
-        json!({
-            "Profile Name": name(*percent),
-            "Watts": (model.watts * part).round() as u64,
-            "Hashrate": model.hashrate * part / 1e12,
-        })
-    };
-    PROFILES.iter().map(row).collect()
-}
-
-fn name(percent: u8) -> String {
-    match percent {
-        100 => "default".into(),
-        percent => format!("p{percent}"),
-    }
-}
-
-fn percent(profile: &str) -> Option<u8> {
-    PROFILES
-        .into_iter()
-        .find(|percent| name(*percent) == profile)
 }
 
 fn ok(code: u32, message: &str, section: Option<(&'static str, Value)>) -> Said {

@@ -86,11 +86,6 @@ impl Machine {
     pub fn leave(&mut self) {
         self.clients -= 1;
     }
-
-    /// LuxOS: whether its own power manager is on, which then refuses profiles.
-    pub fn set_atm(&mut self, on: bool) {
-        self.luxos.atm = on;
-    }
 }
 
 /// `02:1a:...`, upper or lower case as the family writes it.

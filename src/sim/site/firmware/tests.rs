@@ -99,18 +99,57 @@ fn a_session_belongs_to_one_machine_and_one_boot() {
 }
 
 #[test]
-fn profiles_are_set_but_not_while_atm_is_on() {
+fn a_profile_is_ramped_to_in_half_a_minute_and_outlives_a_boot() {
     let mut lab = Lab::new(LAB_S21, None);
     let sid = lab.logon();
-    assert_eq!(code(&lab.luxos("profileset", &format!("{sid},p70"))).0, "S");
-    lab.pass(90);
-    assert_eq!(lab.luxos("power", "")["POWER"][0]["Watts"], 2450);
-    assert_eq!(lab.luxos("config", "")["CONFIG"][0]["Profile"], "p70");
-    let sid = lab.logon_again(&sid);
-    assert_eq!(code(&lab.luxos("profileset", &format!("{sid},p71"))).0, "E");
-    lab.machine.set_atm(true);
-    assert_eq!(code(&lab.luxos("profileset", &format!("{sid},p80"))).0, "E");
+    let reply = lab.luxos("profileset", &format!("{sid},395MHz"));
+    assert_eq!(code(&reply), ("S".into(), 321));
+    lab.pass(10);
+    assert!(lab.watts() > 2_600, "{}", lab.watts());
+    lab.pass(20);
+    assert!((2_450..2_510).contains(&lab.watts()), "{}", lab.watts());
+    lab.machine.device.reboot(lab.now.at);
+    lab.pass(300);
+    assert_eq!(lab.watts(), 2_450);
+    let config = &lab.luxos("config", "")["CONFIG"][0];
+    assert_eq!(config["Profile"], "395MHz");
+    assert_eq!(config["ProfileStep"], "-6");
+}
+
+#[test]
+fn profiles_are_listed_with_their_watts_and_strange_ones_refused() {
+    let mut lab = Lab::new(LAB_S21, None);
+    let profiles = lab.luxos("profiles", "");
+    assert_eq!(code(&profiles), ("S".into(), 323));
+    let rows = profiles["PROFILES"].as_array().unwrap();
+    assert_eq!(rows.len(), 25);
+    assert_eq!(rows[0]["Watts"], 700);
+    assert_eq!(rows[16]["Profile Name"], "default");
+    assert_eq!(rows[16]["Watts"], 3500);
+    let sid = lab.logon();
+    for (parameter, status) in [("2,395MHz", "S"), ("396MHz", "E"), ("2", "E"), ("", "E")] {
+        let reply = lab.luxos("profileset", &format!("{sid},{parameter}"));
+        assert_eq!(code(&reply).0, status, "{parameter}");
+    }
+    assert_eq!(code(&lab.luxos("profileset", "x,395MHz")).1, 403);
+}
+
+#[test]
+fn no_profile_is_set_while_atm_is_on() {
+    let mut lab = Lab::new(LAB_S21, None);
+    let sid = lab.logon();
+    let on = lab.luxos("atmset", &format!("{sid},enabled=true"));
+    assert_eq!(code(&on), ("S".into(), 340));
+    assert_eq!(lab.luxos("atm", "")["ATM"][0]["Enabled"], true);
     assert_eq!(lab.luxos("config", "")["CONFIG"][0]["IsAtmEnabled"], true);
+    let set = format!("{sid},395MHz");
+    assert_eq!(code(&lab.luxos("profileset", &set)), ("E".into(), 420));
+    lab.luxos("atmset", &format!("{sid},enabled=false"));
+    assert_eq!(code(&lab.luxos("profileset", &set)).0, "S");
+    let mut lab = Lab::new(LAB_S21, Some(Fault::Atm));
+    let sid = lab.logon();
+    let set = format!("{sid},395MHz");
+    assert_eq!(code(&lab.luxos("profileset", &set)), ("E".into(), 420));
 }
 
 #[test]
@@ -303,6 +342,11 @@ impl Lab {
         serde_json::from_slice(&bytes).unwrap()
     }
 
+    fn watts(&mut self) -> u64 {
+        let power = self.luxos("power", "");
+        power["POWER"][0]["Watts"].as_u64().unwrap()
+    }
+
     fn logon(&mut self) -> String {
         let reply = self.luxos("logon", "");
         assert_eq!(code(&reply), ("S".into(), 316), "{reply}");
@@ -310,11 +354,6 @@ impl Lab {
             .as_str()
             .unwrap()
             .to_owned()
-    }
-
-    fn logon_again(&mut self, sid: &str) -> String {
-        self.luxos("logoff", sid);
-        self.logon()
     }
 
     fn whatsminer(&mut self, request: &Value) -> Value {
