@@ -164,6 +164,9 @@ pub struct Plan {
     pub eta: Duration,
 }
 
+/// A trim that settles within this regulates (tier 1). Slower ones (tier 3: profiles) are taken only where those are not
+/// enough.
+const QUICK: Duration = Duration::from_secs(5);
 /// Machines that are looked at for a fine trim before one is put off whole.
 const LOOKED_AT: usize = 512;
 
@@ -198,7 +201,8 @@ pub fn shed(field: &Field<'_>, drawn: &Sums, limits: &Sums, how: Shed) -> Plan {
             time,
         };
         if fine && !withdraw {
-            pass.trim(&merit);
+            pass.trim(&merit, time.min(QUICK));
+            pass.trim(&merit, time);
         }
         pass.run(&merit, withdraw);
     }
@@ -237,8 +241,8 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// Trims who can be trimmed until nothing is over.
-    fn trim(&mut self, merit: &[MachineId]) {
+    /// Trims who can be trimmed, settled after `slowest` at most, until nothing is over.
+    fn trim(&mut self, merit: &[MachineId], slowest: Duration) {
         for id in merit {
             let machine = self.machine(*id);
             let need = self.over.at(self.field, machine, Watts::max);
@@ -249,11 +253,12 @@ impl Pass<'_, '_> {
             let floor = kind
                 .can
                 .trim
+                .filter(|trim| trim.settles <= slowest)
                 .map(|trim| Setpoint::Percent(trim.floor_percent));
             let far = floor.filter(|floor| {
                 machine.standing != Standing::Rising && machine.expected(kind) > kind.watts(*floor)
             });
-            if let Some(to) = self.trimmed(machine, need).or(far) {
+            if let Some(to) = self.trimmed(machine, need, slowest).or(far) {
                 self.put(*id, to);
             }
         }
@@ -262,30 +267,32 @@ impl Pass<'_, '_> {
     /// One machine whole would be more than is needed: trims the first that can, else puts this one off.
     fn last(&mut self, id: MachineId, rest: &[MachineId], need: Watts) {
         let part = self.machine(id).facts.group;
-        let trim = rest.iter().take(LOOKED_AT).find_map(|id| {
-            let machine = self.machine(*id);
-            let fits = machine.facts.group == part
-                || self.over.at(self.field, machine, Watts::max) == need;
-            let free = !self.told[id.0 as usize] && self.gives(machine) && fits;
-            free.then(|| self.trimmed(machine, need))
-                .flatten()
-                .map(|to| (*id, to))
-        });
-        match trim {
+        let trim = |slowest: Duration| {
+            rest.iter().take(LOOKED_AT).find_map(|id| {
+                let machine = self.machine(*id);
+                let fits = machine.facts.group == part
+                    || self.over.at(self.field, machine, Watts::max) == need;
+                let free = !self.told[id.0 as usize] && self.gives(machine) && fits;
+                free.then(|| self.trimmed(machine, need, slowest))
+                    .flatten()
+                    .map(|to| (*id, to))
+            })
+        };
+        match trim(self.time.min(QUICK)).or_else(|| trim(self.time)) {
             Some((id, to)) => self.put(id, to),
             None => self.put(id, Setpoint::Off),
         }
     }
 
-    /// The percent at which `machine` gives `need` at the meter, if it can be trimmed so far in time.
-    fn trimmed(&self, machine: &Machine, need: Watts) -> Option<Setpoint> {
+    /// The percent at which `machine` gives `need` at the meter, if it can be trimmed so far within `slowest`.
+    fn trimmed(&self, machine: &Machine, need: Watts, slowest: Duration) -> Option<Setpoint> {
         let kind = self.field.kind(machine);
         // One that is starting takes no percentage until its frequency is up.
         let takes = machine.standing != Standing::Rising;
         let trim = kind
             .can
             .trim
-            .filter(|trim| takes && trim.settles <= self.time)?;
+            .filter(|trim| takes && trim.settles <= slowest)?;
         let overhead = self.overhead(machine);
         let plug = Watts((need.0 * 1000 + overhead - 1) / overhead);
         let left = machine.expected(kind) - plug;
@@ -436,7 +443,9 @@ fn raised(
     let percent = u8::try_from(plug.0 * 100 / kind.model.watts.0.max(1))
         .ok()?
         .min(99);
-    (percent >= now.saturating_add(WORTH)).then_some(Setpoint::Percent(percent))
+    // A slow one is not changed step by step.
+    let quick = kind.can.trim.is_some_and(|trim| trim.settles <= QUICK);
+    (quick && percent >= now.saturating_add(WORTH)).then_some(Setpoint::Percent(percent))
 }
 
 fn starting(field: &Field<'_>) -> Vec<u32> {

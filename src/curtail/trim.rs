@@ -153,9 +153,9 @@ impl Trim {
     /// it counts for may be a few machines that count in full and are off: that does not grow with the others.
     pub fn scale(&mut self, times: f64) {
         let times = times.clamp(0.0, 10.0);
-        let scaled = |watts: f64| watts * if watts < 0.0 { times.min(1.0) } else { times };
-        self.bias = scaled(self.bias);
-        self.errors = self.errors.map(scaled);
+        let scale = |watts: &mut f64| *watts *= if *watts < 0.0 { times.min(1.0) } else { times };
+        scale(&mut self.bias);
+        self.errors.iter_mut().for_each(scale);
     }
 
     /// While commands are on their way the meter still shows more than they will leave, but never more than what is

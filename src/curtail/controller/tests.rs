@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     curtail::{
         fleet::{Capability, Mode, Model, Observation, Off, Receipt},
+        plan,
         signal::Scope,
         site::{Feeder, FeederId, Group, GroupId, Law, Source, Telemetry},
         view::Liveness,
@@ -374,4 +375,85 @@ fn a_silent_source_holds_before_its_third_beat_is_overdue_and_not_a_second_late(
     let (due, _) = controller.poll_timeout().expect("it always turns");
     assert_eq!(due, heard + Duration::from_millis(14_500));
     assert_eq!(state(&controller, due), Liveness::Hold);
+}
+
+#[test]
+fn a_trim_by_profile_is_taken_after_the_quick_ones_and_never_for_a_deadline_before_it_settles() {
+    let now = Instant::now();
+    for (need, seconds, slow, quick) in [
+        (300, 15, 0, 1),
+        (300, 60, 0, 1),
+        (1_300, 15, 0, 2),
+        (1_300, 60, 1, 2),
+    ] {
+        let controller = mixed(now);
+        let drawn = controller
+            .field(now)
+            .sums(|machine, kind| machine.expected(kind));
+        let mut limits = drawn.clone();
+        limits.site -= Watts(need);
+        let how = plan::Shed {
+            need: plan::Need::Hard,
+            time: Duration::from_secs(seconds),
+            fine: true,
+        };
+        let plan = plan::shed(&controller.field(now), &drawn, &limits, how);
+        let trims = |kind: u16| {
+            let of = |id: &MachineId| controller.machines[id.0 as usize].facts.kind == kind;
+            let trimmed = |to: &Setpoint| matches!(to, Setpoint::Percent(_));
+            let changes = plan.changes.iter();
+            changes.filter(|(id, to)| of(id) && trimmed(to)).count()
+        };
+        assert_eq!(
+            (trims(0), trims(1)),
+            (slow, quick),
+            "{need} W in {seconds} s: {plan:?}"
+        );
+    }
+}
+
+/// Two inefficient machines that are trimmed in 30 s, two efficient ones that are trimmed in 1 s.
+fn mixed(now: Instant) -> Controller {
+    let mut controller = Controller::new(now, site());
+    controller.handle_input(now, Input::Clock(Wall(1_000_000)));
+    for (hashrate, settles) in [(5e13, 30), (1e14, 1)] {
+        let trim = crate::curtail::fleet::Trim {
+            floor_percent: 50,
+            settles: Duration::from_secs(settles),
+            persists: true,
+        };
+        let kind = Kind {
+            model: Model {
+                name: "m".into(),
+                hashrate,
+                watts: Watts(1_000),
+                idle: Watts(10),
+            },
+            can: Capability {
+                trim: Some(trim),
+                off: Some(Off {
+                    down: Duration::from_secs(5),
+                    up: Duration::from_secs(10),
+                    persists: true,
+                }),
+            },
+        };
+        controller.handle_input(now, Input::Kind(kind));
+    }
+    for n in 0..4 {
+        let facts = Facts {
+            name: format!("m{n}"),
+            group: GroupId(0),
+            kind: n / 2,
+        };
+        controller.handle_input(
+            now,
+            Input::Machine {
+                facts,
+                intent: None,
+            },
+        );
+    }
+    controller.drain();
+    controller
 }
