@@ -26,7 +26,7 @@ pub struct Control {
     pub calls: mpsc::Sender<Call>,
     /// What stands.
     pub view: watch::Receiver<Arc<View>>,
-    /// The site's name: what orders must name as their audience. For people that write orders, not for checks.
+    /// The site's name: what orders and heartbeats must name as their audience.
     pub site: Arc<str>,
 }
 

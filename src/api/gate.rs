@@ -9,7 +9,9 @@ use super::auth::{self, Principal, Signed};
 use super::control::{Accepted, Call, Control, Reply};
 use super::problem::Problem;
 use super::refused::Refused;
+use crate::curtail::Watts;
 use crate::curtail::signal::{LONGEST, Refusal};
+use crate::curtail::view::{OrderState, ReservationState, ReservationStatus};
 use crate::telemetry::orders::{OrderCounts, Outcome};
 use axum::Json;
 use axum::body::Body;
@@ -97,6 +99,38 @@ impl<'a> Errand<'a> {
         }
         self.source = Some(source.to_owned());
         Ok(())
+    }
+
+    /// Checks that it was written for this site. Of orders the controller checks it, which never sees a heartbeat's.
+    pub(super) fn is_for_this_site(&self, audience: &str) -> Result<(), Refusal> {
+        match *self.site.control.site == *audience {
+            true => Ok(()),
+            false => Err(Refusal::WrongAudience),
+        }
+    }
+
+    /// What the controller would refuse of ending `id`: it plans nothing for it, and who tries must hear that.
+    pub(super) fn could_end(&self, who: &Principal, id: &str) -> Result<(), Refusal> {
+        let view = self.site.control.view();
+        let mut orders = view
+            .orders
+            .iter()
+            .filter(|order| order.state != OrderState::Ended);
+        if let Some(order) = orders.find(|order| order.id == id) {
+            let is_stop = order.class == 0 && order.kind == "cap" && order.watts == Watts::ZERO;
+            return match who.may_end(&order.source, is_stop) {
+                true => Ok(()),
+                false if is_stop => Err(Refusal::Forbidden),
+                false => Err(Refusal::UnknownOrder),
+            };
+        }
+        use ReservationState::{Granted, Partial, Pending};
+        let mut reservations = view.reservations.iter();
+        let open = |one: &ReservationStatus| matches!(one.state, Pending | Granted | Partial);
+        match reservations.any(|one| one.id == id && open(one) && who.may_end(&one.source, false)) {
+            true => Ok(()),
+            false => Err(Refusal::UnknownOrder),
+        }
     }
 
     /// Asks the controller.

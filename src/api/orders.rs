@@ -120,6 +120,7 @@ async fn beat(errand: &mut Errand<'_>, request: Request) -> Result<Accepted, Ref
     let asked = errand.admit(request).await?;
     let heartbeat = signal::read_heartbeat(&asked.body)?;
     errand.speaks(&asked.who, &heartbeat.source)?;
+    errand.is_for_this_site(&heartbeat.audience)?;
     let call = |reply| Call::Heartbeat {
         heartbeat,
         raw: asked.body,
@@ -155,8 +156,11 @@ async fn let_go(
     request: Request,
 ) -> Result<Accepted, Refused> {
     let asked = errand.admit(request).await?;
-    if !(id.starts_with(prefix) && signal::read::is_id(id)) {
+    if !names(id, prefix) {
         return Err(Refusal::UnknownOrder.into());
+    }
+    if asked.dry_run {
+        errand.could_end(&asked.who, id)?;
     }
     let call = |reply| Call::Release {
         id: id.to_owned(),
@@ -165,4 +169,13 @@ async fn let_go(
         reply,
     };
     errand.ask(call).await
+}
+
+/// Whether `id` can name one whose ids begin with `prefix`, as it was given out: `o-01` is not `o-1`.
+pub(super) fn names(id: &str, prefix: &str) -> bool {
+    let padded = |digits: &str| digits.len() > 1 && digits.starts_with('0');
+    signal::read::is_id(id)
+        && id
+            .strip_prefix(prefix)
+            .is_some_and(|digits| !padded(digits))
 }

@@ -79,7 +79,7 @@ async fn prolong(errand: &mut Errand<'_>, id: &str, request: Request) -> Result<
         return Err(Problem::BAD_ORDER_QUERY.into());
     }
     let expires_at = signal::read_renewal(&asked.body)?;
-    if !(id.starts_with("r-") && signal::read::is_id(id)) {
+    if !orders::names(id, "r-") {
         return Err(Refusal::UnknownOrder.into());
     }
     let call = |reply| Call::Renew {

@@ -345,6 +345,8 @@ async fn heartbeats_releases_and_renewals_find_their_way() {
         "orders/o-1x",
         "reservations/o-1",
         "orders/..%2Fx",
+        "orders/o-01",
+        "reservations/r-07",
     ] {
         let answer = site
             .raw("DELETE", &format!("/api/v1/{path}"), DESK, "")
@@ -370,6 +372,34 @@ async fn heartbeats_releases_and_renewals_find_their_way() {
         "unsupported"
     );
     assert_eq!(site.calls().len(), 4);
+}
+
+#[tokio::test]
+async fn a_heartbeat_for_another_site_is_no_sign_of_life_here() {
+    let site = Lab::start(|_| Ok(Accepted::Done)).await;
+    let astray = BEAT.replace("north", "south");
+    let answer = site.post("/api/v1/heartbeats", DESK, &astray).await;
+    let refused = (answer.status, &answer.json["reason"]);
+    assert_eq!(refused, (422, &"wrong_audience".into()));
+    assert_eq!(site.calls(), []);
+    assert_eq!(site.counted(), [("ems", "wrong_audience", 1)]);
+}
+
+#[tokio::test]
+async fn a_dry_release_is_refused_as_the_release_would_be() {
+    let site = Lab::start(|_| Ok(Accepted::Done)).await;
+    for (path, who, status) in [
+        ("orders/o-1", DESK, 204),
+        ("orders/o-1", PLC, 404),
+        ("orders/o-2", DESK, 404),
+        ("reservations/r-7", ROOT, 204),
+        ("reservations/r-7", PLC, 404),
+        ("reservations/r-8", DESK, 404),
+    ] {
+        let path = format!("/api/v1/{path}?dry_run=true");
+        let answer = site.raw("DELETE", &path, who, "").await;
+        assert_eq!(answer.status, status, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -59,6 +59,10 @@ fn ledger(path: &Path, findings: &mut Findings) {
         error(key, format!("{shown} is a folder"), findings);
         return;
     }
+    if path.exists() && !path.is_file() {
+        error(key, format!("{shown} is no ordinary file"), findings);
+        return;
+    }
     let above = path.ancestors().skip(1).find(|folder| folder.exists());
     match above.map(std::fs::metadata) {
         Some(Ok(folder)) if !folder.is_dir() => {
@@ -190,6 +194,7 @@ mod tests {
             ("ledger.db", None),
             ("not/yet/ledger.db", None),
             ("", Some("is a folder")),
+            ("/dev/null", Some("is no ordinary file")),
             (
                 "file/ledger.db",
                 Some("a file is in the place of its folder"),

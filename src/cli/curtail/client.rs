@@ -112,6 +112,10 @@ impl Client {
             let line = curl(&self.api, self.token.is_some(), method, path, body);
             let _ = writeln!(io::stderr(), "{line}");
         }
+        if self.token.as_ref().is_some_and(|token| !sendable(token)) {
+            let why = "the token is not one: a header carries ASCII without spaces alone";
+            return Err(Failed::Usage(why.into()));
+        }
         let url = format!("{}{path}", self.api);
         let mut request = ureq::http::Request::builder().method(method).uri(url);
         if let Some(token) = &self.token {
@@ -138,6 +142,11 @@ impl Client {
 
     fn failed(&self, method: &str, error: &ureq::Error) -> Failed {
         let (api, why) = (printable(&self.api), in_words(error));
+        if let ureq::Error::BadUri(_) | ureq::Error::Http(_) = error {
+            return Failed::Usage(format!(
+                "--api {api} is no address such as http://127.0.0.1:3380 ({why})"
+            ));
+        }
         let unheard = match error {
             ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
             ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => false,
@@ -201,6 +210,11 @@ impl Answer {
     }
 }
 
+/// Whether a header carries it as it is (RFC 6750, 2.1); the config takes no other either.
+fn sendable(token: &str) -> bool {
+    token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// A problem (RFC 9457).
 #[derive(Deserialize)]
 struct Problem {
@@ -228,6 +242,29 @@ fn curl(api: &str, token: bool, method: &str, path: &str, body: Option<&str>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_or_a_token_that_cannot_be_sent_is_the_callers_mistake_and_no_silence() {
+        for (api, token) in [
+            ("nonsense", None),
+            ("ftp://127.0.0.1", None),
+            ("http://a b", None),
+            ("http://127.0.0.1:1", Some("t\u{fc}r")),
+            ("http://127.0.0.1:1", Some("two words")),
+        ] {
+            let client = Client::new(&Access {
+                api: api.into(),
+                token: token.map(str::to_owned),
+                json: false,
+                show_http: false,
+            });
+            for failed in [client.get("/api/v1/power"), client.post("/x", "{}")] {
+                let failed = failed.expect_err("nobody answers");
+                assert_eq!(failed.code(), 2, "{api}: {failed}");
+                assert!(!failed.to_string().contains("two words"), "{failed}");
+            }
+        }
+    }
 
     #[test]
     fn a_call_is_shown_as_curl_without_the_token() {

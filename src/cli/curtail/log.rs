@@ -12,7 +12,7 @@ use crate::curtail::replay::{Begin, Replay, Turn};
 use crate::curtail::signal::{Ask, Envelope, rfc3339};
 use crate::ledger::{Ledger, LedgerError, Stored};
 use crate::telemetry::units;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -41,13 +41,28 @@ pub struct LogArgs {
 
 /// Prints the audit's tail.
 pub(super) fn log(args: &LogArgs) -> ExitCode {
-    match print(args) {
+    match print(args, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => unreadable(&error),
+        Err(Ended::Ledger(error)) => unreadable(&error),
+        // The reader has seen enough (`| head`).
+        Err(Ended::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Ended::Output(error)) => {
+            let _ = writeln!(io::stderr(), "error: cannot write: {error}");
+            ExitCode::from(exit::ENVIRONMENT)
+        }
     }
 }
 
-fn print(args: &LogArgs) -> Result<(), LedgerError> {
+/// Why a log ends before its last entry.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+fn print(args: &LogArgs, to: &mut impl Write) -> Result<(), Ended> {
     let reader = Ledger::read_only(&args.file)?;
     let mut next = reader.head()?.n.saturating_sub(args.entries) + 1;
     loop {
@@ -59,7 +74,7 @@ fn print(args: &LogArgs) -> Result<(), LedgerError> {
                 false => as_text(&entry),
             };
             if let Some(line) = line {
-                say(&format!("{line}\n"));
+                writeln!(to, "{line}")?;
             }
         }
         if !args.follow {

@@ -49,7 +49,7 @@ fn a_cap_is_planned_first_and_then_sent_as_it_was_meant() {
 
 #[test]
 fn a_dry_run_of_any_verb_changes_nothing() {
-    let lab = Lab::start([]);
+    let lab = Lab::start([(ReservationState::Pending, 0)]);
     for line in [
         "preview 4.2MW",
         "cap 4.2MW --dry-run",
@@ -140,6 +140,7 @@ fn what_is_refused_is_1_what_cannot_be_meant_is_2_and_nobody_there_is_69() {
     assert_eq!(lab.run("cap 4.2MW --source ems --token wrong"), 1);
     assert_eq!(lab.run("cap 4.2MW --source the_ems!"), 2);
     assert_eq!(lab.run("release 17"), 2);
+    assert_eq!(lab.run("release o-2 --dry-run"), 1);
     assert_eq!(lab.run("reserve 1W --at 2026-11-22T08:00:00Z"), 0);
     assert_eq!(lab.run("cap 4.2MW --source refused"), 1);
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -204,6 +205,7 @@ impl Lab {
             .first()
             .map(|(state, granted)| reservation(*state, *granted));
         view.send_replace(Arc::new(View {
+            orders: vec![order("o-1")],
             reservations: standing.into_iter().collect(),
             ..View::default()
         }));

@@ -1,6 +1,6 @@
 //! `[[source]]` and `[[token]]`: who may send signals, and how they prove who they are.
 //!
-//! Invariant: no two tokens have the same secret, so a request has one sender; a token's source exists.
+//! Invariant: no two tokens and no two sources have the same secret, so a request has one sender; a token's source exists.
 
 use super::{Secret, Token};
 use crate::config::build::World;
@@ -54,7 +54,7 @@ fn token(
         findings,
     );
     section.take("name", findings, quantities::name);
-    let secret = key(section, world, findings);
+    let secret = key(section, world, findings, sendable);
     let scopes = section.take("scopes", findings, scopes);
     let source = match section.given("source") {
         None => Some(None),
@@ -119,7 +119,16 @@ pub(super) fn sources(
         read
     });
     let sources: Vec<_> = sources.collect();
-    sources.into_iter().collect()
+    let sources: Vec<(Source, Option<Secret>)> = sources.into_iter().collect::<Option<_>>()?;
+    for (at, (_, key)) in sources.iter().enumerate() {
+        let mut before = sources[..at].iter();
+        if let Some((first, _)) = before.find(|(_, k)| key.is_some() && k == key) {
+            let section = Section::of("source", &document.all("source")[at]);
+            let message = format!("the same as that of source {}", first.name);
+            section.say(Severity::Error, "secret", message, findings);
+        }
+    }
+    Some(sources)
 }
 
 fn source(
@@ -131,7 +140,7 @@ fn source(
     section.missing("name", "the name that its orders carry", findings);
     section.take("name", findings, quantities::name);
     let given = section.given("secret").is_some();
-    let secret = key(section, world, findings);
+    let secret = key(section, world, findings, |_| true);
     let most_urgent = section.take("most_urgent", findings, |v| units::whole(v, &(0..=3)));
     let heartbeat = section.take("heartbeat", findings, heartbeat);
     let range = Duration::from_secs(2)..=Duration::from_secs(86_400);
@@ -174,16 +183,27 @@ fn heartbeat(value: &Value) -> Result<Option<Duration>, Want> {
     read.map_err(|_| want("a duration from 1s to 1h, or \"none\": it lives by `expires_at`"))
 }
 
-/// A secret that is long enough.
-fn key(section: &Section<'_>, world: &World<'_>, findings: &mut Findings) -> Option<Secret> {
+/// Whether a header carries it as it is: `Authorization: Bearer TOKEN` (RFC 6750, 2.1).
+fn sendable(token: &str) -> bool {
+    token.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A secret that is long enough, and that its sender can send.
+fn key(
+    section: &Section<'_>,
+    world: &World<'_>,
+    findings: &mut Findings,
+    sendable: fn(&str) -> bool,
+) -> Option<Secret> {
     section.given("secret")?;
     let read = |value: &Value| {
         let secret = secret::read(value, world)?;
-        match secret.len() >= SHORTEST {
-            true => Ok(Secret(secret)),
-            false => Err(want(format!("a secret of at least {SHORTEST} bytes"))
-                .hint("such as `openssl rand -hex 32` makes")),
-        }
+        let wanted = match (secret.len() >= SHORTEST, sendable(&secret)) {
+            (true, true) => return Ok(Secret(secret)),
+            (false, _) => format!("a secret of at least {SHORTEST} bytes"),
+            (true, false) => "a secret that a header can carry: ASCII without spaces".into(),
+        };
+        Err(want(wanted).hint("such as `openssl rand -hex 32` makes"))
     };
     section.take("secret", findings, read)
 }

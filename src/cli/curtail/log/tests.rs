@@ -35,6 +35,30 @@ fn a_recorded_run_comes_out_again_and_a_bent_one_does_not() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_any_more_ends_even_when_it_follows() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.db");
+    write(&path, recorded());
+    let args = LogArgs {
+        file: path,
+        follow: true,
+        entries: 1000,
+        json: true,
+    };
+    let ended = print(&args, &mut Closed).expect_err("nobody reads");
+    assert!(matches!(ended, Ended::Output(_)), "{ended}");
+}
+
+#[test]
 fn the_log_says_who_ordered_what_and_what_came_of_it_and_leaves_quiet_turns_out() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("ledger.db");
