@@ -5,6 +5,7 @@ pub mod bench;
 pub mod check;
 pub mod curtail;
 pub mod demo;
+mod ledger;
 pub mod run;
 pub mod sim;
 pub mod status;
