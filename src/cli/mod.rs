@@ -1,5 +1,6 @@
 //! The command line: one file per verb. Nothing is decided here that a verb can decide itself.
 
+mod ask;
 pub mod audit;
 pub mod bench;
 pub mod check;

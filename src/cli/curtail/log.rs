@@ -4,9 +4,9 @@
 //! replay ends well only if every recorded decision came out again.
 
 use super::{say, show};
+use crate::cli::ask::printable;
 use crate::cli::exit;
 use crate::cli::ledger::{NoLedger, Which};
-use crate::cli::status::printable;
 use crate::curtail::Wall;
 use crate::curtail::controller::{Answer, Input, Output};
 use crate::curtail::replay::{Begin, Replay, Turn};
