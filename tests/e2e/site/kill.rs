@@ -4,7 +4,7 @@
 
 use super::desk::Letter;
 use super::plant::{Plan, Plant};
-use crate::lab::within;
+use crate::wait::looking;
 use sluice::sim::rng::Rng;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ const CAPS: [f64; 5] = [0.8, 0.62, 0.45, 0.28, 0.1];
 const MOMENTS: Duration = Duration::from_secs(5);
 /// How soon after its start the proxy must know again where everything is.
 const RECONCILED: Duration = Duration::from_secs(10);
+/// Between two looks whether it does.
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[test]
 fn killed_at_2_moments_of_a_ramp_the_proxy_forgets_no_order_and_raises_nothing() {
@@ -72,14 +74,11 @@ fn kills(seed: u64, caps: &[f64]) {
             continue; // killed before it had promised anything
         };
         let left = RECONCILED.saturating_sub(started.elapsed());
-        within(
-            left,
-            &format!("reconciled: {:?}", plant.desk.power()),
-            || {
-                let there = plant.watts() <= *limit as f64;
-                (there && plant.desk.power().held.is_none() && plant.desk.proven(id)).then_some(())
-            },
-        );
+        let what = || format!("reconciled: {:?}", plant.desk.power());
+        looking(PAUSE, left, what, || {
+            let there = plant.watts() <= *limit as f64;
+            (there && plant.desk.power().held.is_none() && plant.desk.proven(id)).then_some(())
+        });
         let reconciled = started.elapsed();
         let (status, again) = plant.desk.send(letter).expect("the API answers");
         assert_eq!(

@@ -2,6 +2,7 @@
 
 use super::plant::{Plan, Plant};
 use crate::lab::within;
+use crate::wait::looking;
 use sluice::curtail::view::{Liveness, View};
 use std::time::{Duration, Instant};
 
@@ -39,11 +40,11 @@ fn silence(heartbeat: (&'static str, Duration), dead: (&'static str, Duration)) 
         .desk
         .order(&plant.desk.cap("people", (full * 0.6) as u64));
     // The source lives until the caps are proven.
-    let spoke = within(Duration::from_secs(25), "both caps are proven", || {
+    let what = || format!("both caps are proven: {:?}", plant.desk.power());
+    let spoke = looking(heartbeat.1 / 5, Duration::from_secs(25), what, || {
         let spoke = Instant::now();
         let (status, answer) = plant.desk.send(&plant.desk.heartbeat("ems"))?;
         assert!(status < 300, "{status} {answer}");
-        std::thread::sleep(heartbeat.1 / 5);
         (plant.desk.proven(&own) && plant.desk.proven(&other)).then_some(spoke)
     });
 
