@@ -48,6 +48,8 @@ pub struct Plan {
     pub restore_after: Duration,
     /// Where mining goes when a source is lost.
     pub safe_watts: u64,
+    /// Whether mining goes there, too, when the proxy ends.
+    pub on_exit: &'static str,
     /// Heartbeat and `dead_after` of the source `ems`; without it, it lives by its orders.
     pub heartbeat: Option<(&'static str, &'static str)>,
     /// All chance.
@@ -67,6 +69,7 @@ impl Plan {
             minimum_off: Duration::from_secs(8),
             restore_after: Duration::from_secs(2),
             safe_watts: 0,
+            on_exit: "leave",
             heartbeat: None,
             seed: 1,
         }
@@ -161,6 +164,13 @@ impl Plant {
             let mining = self.site.miners().map_or(0, |miners| miners.mining);
             let known = self.desk.power().machines;
             (mining as usize == all && known.running == all).then_some(())
+        });
+    }
+
+    /// Waits until an order is kept, and proven to be.
+    pub fn proven(&self, order: &str) {
+        eventually("the order is proven", || {
+            self.desk.proven(order).then_some(())
         });
     }
 
@@ -350,10 +360,11 @@ fn heartbeat(plan: &Plan) -> String {
 
 fn law(plan: &Plan) -> String {
     format!(
-        "lab = true\nminimum_off = \"{}s\"\nminimum_on = \"5s\"\nrestore_after = \"{}s\"\nmost_cycles_a_day = 1000\nsafe = \"{} W\"\n",
+        "lab = true\nminimum_off = \"{}s\"\nminimum_on = \"5s\"\nrestore_after = \"{}s\"\nmost_cycles_a_day = 1000\nsafe = \"{} W\"\non_exit = \"{}\"\n",
         plan.minimum_off.as_secs(),
         plan.restore_after.as_secs(),
-        plan.safe_watts
+        plan.safe_watts,
+        plan.on_exit
     )
 }
 
