@@ -5,8 +5,9 @@
 
 use super::desk::Desk;
 use super::eyes::Eyes;
-use crate::lab::{RUNTIME, easy_pool, eventually, sim_pool, within};
+use crate::lab::{RUNTIME, easy_pool, eventually, sim_pool};
 use crate::process::Process;
+use crate::wait::looking;
 use sluice::sim::pool::PoolHandle;
 use sluice::sim::site::address::address;
 use sluice::sim::site::faults::Faults;
@@ -26,6 +27,9 @@ use tempfile::TempDir;
 const COOLING_PERMILLE: u32 = 1050;
 /// Largest that a breaker need be: it is not what these tests are about.
 const ENOUGH_WATTS: u64 = 100_000_000;
+
+/// Between two looks at the whole site.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What to build.
 #[derive(Clone)]
@@ -160,7 +164,11 @@ impl Plant {
     /// Waits until every machine mines and runs free, as far as the proxy knows.
     pub fn all_mine(&self) {
         let all = self.plan.machines();
-        within(Duration::from_secs(240), "every machine mines", || {
+        let what = || {
+            let mining = self.site.miners().map_or(0, |miners| miners.mining);
+            format!("every machine mines: {mining}, {:?}", self.desk.power())
+        };
+        looking(PAUSE, Duration::from_secs(240), what, || {
             let mining = self.site.miners().map_or(0, |miners| miners.mining);
             let known = self.desk.power().machines;
             (mining as usize == all && known.running == all).then_some(())

@@ -15,7 +15,6 @@ fn a_source_that_goes_silent_holds_everything_and_then_mining_goes_to_its_safe_w
 }
 
 #[test]
-#[ignore = "with the times of a farm it takes a minute and a half"]
 fn with_the_times_of_a_farm_hold_comes_within_15_s_and_safe_watts_within_45() {
     silence(
         ("5s", Duration::from_secs(5)),
