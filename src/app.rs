@@ -322,15 +322,15 @@ impl Running {
         self.fault.cancelled().await;
     }
 
-    /// Ends in order, each step within what is left of the grace period: sessions answer what was read, links settle
-    /// what is in flight, the API goes last. `false`: not everything ended in time.
+    /// Ends in order: power first, then, each step within what is left of the grace period, sessions answer what was
+    /// read, links settle what is in flight, the API goes last. `false`: not everything ended in time.
     pub fn drain(self) -> bool {
-        let deadline = Instant::now() + self.grace.max(Duration::from_millis(100));
-        // Power first: with `on_exit = "safe"` the watts come down while miners still have work.
+        // With `on_exit = "safe"` the watts come down while miners still have work.
         self.stop_site.cancel();
         let curtail = self
             .curtail
-            .is_none_or(|curtail| join(curtail, deadline + Duration::from_secs(25)));
+            .is_none_or(|curtail| join(curtail, Instant::now() + POWER));
+        let deadline = Instant::now() + self.grace.max(Duration::from_millis(100));
         self.stop_sessions.cancel();
         let sessions = self
             .shards
@@ -352,6 +352,9 @@ impl Running {
         sessions && links && admin && curtail
     }
 }
+
+/// Longest that power takes to end: 20 s with `on_exit = "safe"`, the calls under way, and the ledger.
+const POWER: Duration = Duration::from_secs(30);
 
 fn join(thread: JoinHandle<()>, deadline: Instant) -> bool {
     while !thread.is_finished() {

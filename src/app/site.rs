@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -90,6 +91,7 @@ impl Built {
         let in_flight = Arc::new(Semaphore::new(site.actuators.in_flight));
         let desks: Vec<Arc<Desk>> = site.site.groups.iter().map(|_| Arc::default()).collect();
         let mut reconcilers = Vec::new();
+        let hands = CancellationToken::new();
         for (desk, binding) in desks.iter().zip(&site.bindings.of_groups) {
             let mine = |driver: &&Arc<dyn Actuator>| match binding.firmware {
                 Firmware::Auto => true,
@@ -101,7 +103,7 @@ impl Built {
                 families: families.iter().filter(mine).cloned().collect(),
                 in_flight: in_flight.clone(),
                 reports_tx: reports_tx.clone(),
-                cancel: cancel.clone(),
+                cancel: hands.clone(),
             });
         }
         let feeds = feeds(&site, &readings_tx);
@@ -121,26 +123,29 @@ impl Built {
             ready: ready_tx,
             cancel: cancel.clone(),
         };
-        let run = move || run(start, reconcilers, feeds);
+        let run = move || run(start, reconcilers, feeds, &hands);
         let thread = thread("curtail", fault, run)?;
         wait(ready_rx)?;
         Ok(Started { site: api, thread })
     }
 }
 
+/// The controller to its end, then its hands: what it commands last still reaches the machines.
 fn run(
     start: curtail::Start,
     reconcilers: Vec<reconcile::Start>,
     feeds: Vec<feed::Start>,
+    hands: &CancellationToken,
 ) -> io::Result<()> {
     runtime().build()?.block_on(async move {
-        for reconciler in reconcilers {
-            tokio::spawn(reconcile::run(reconciler));
-        }
+        let reconcilers = reconcilers.into_iter();
+        let reconcilers: JoinSet<()> = reconcilers.map(reconcile::run).collect();
         for feed in feeds {
             tokio::spawn(feed::run(feed));
         }
         curtail::run(start).await;
+        hands.cancel();
+        reconcilers.join_all().await;
         Ok(())
     })
 }

@@ -3,12 +3,12 @@
 //! It only reads, a running proxy's ledger too. Invariant: exit code 0 says that every entry was looked at and fits, 1
 //! that one does not, 69 that the file could not be read.
 
-use super::exit;
+use super::{exit, ledger::Which};
 use crate::ledger::{self, LedgerError, Verified, VerifyError};
 use crate::telemetry::units;
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -33,9 +33,8 @@ pub enum Verb {
 /// Arguments of `audit verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The ledger
-    #[arg(default_value = "sluice-ledger.db")]
-    file: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// The outcome as JSON
     #[arg(long)]
     json: bool,
@@ -64,14 +63,20 @@ struct Outcome {
 pub fn main(verb: &Verb) -> ExitCode {
     let Verb::Verify(args) = verb;
     let progress = Progress::new(io::stderr().is_terminal());
-    let (text, code) = verify(args, progress);
+    let (text, code) = match args.which.path() {
+        Ok(file) => verify(&file, args.json, progress),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            return ExitCode::from(error.code());
+        }
+    };
     // A closed pipe is no error: whoever reads has seen enough, and the exit code says the rest.
     let _ = writeln!(io::stdout(), "{text}");
     ExitCode::from(code)
 }
 
-fn verify(args: &Args, mut progress: Progress) -> (String, u8) {
-    let result = ledger::verify(&args.file, |done, all| progress.tell(done, all));
+fn verify(file: &Path, json: bool, mut progress: Progress) -> (String, u8) {
+    let result = ledger::verify(file, |done, all| progress.tell(done, all));
     progress.end();
     let code = match &result {
         Ok(_) => 0,
@@ -79,16 +84,16 @@ fn verify(args: &Args, mut progress: Progress) -> (String, u8) {
         // That nothing can be read of it may be the worst change of all, but it is no verdict on an entry.
         Err(VerifyError::Ledger(_)) => exit::ENVIRONMENT,
     };
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&Outcome::new(args, &result))
+    let text = match json {
+        true => serde_json::to_string_pretty(&Outcome::new(file, &result))
             .expect("plain values are JSON"),
-        false => text(args, &result),
+        false => text(file, &result),
     };
     (text, code)
 }
 
-fn text(args: &Args, result: &Result<Verified, VerifyError>) -> String {
-    let file = args.file.display();
+fn text(file: &Path, result: &Result<Verified, VerifyError>) -> String {
+    let file = file.display();
     match result {
         Ok(Verified { head, span_ms }) => {
             let span = match span_ms {
@@ -128,7 +133,7 @@ fn time(at_ms: i64) -> String {
 }
 
 impl Outcome {
-    fn new(args: &Args, result: &Result<Verified, VerifyError>) -> Self {
+    fn new(file: &Path, result: &Result<Verified, VerifyError>) -> Self {
         let verified = result.as_ref().ok();
         let span_ms = verified.and_then(|verified| verified.span_ms);
         let (broken_entry, why) = match result {
@@ -137,7 +142,7 @@ impl Outcome {
             Err(VerifyError::Ledger(error)) => (None, Some(advice(error))),
         };
         Self {
-            file: args.file.clone(),
+            file: file.to_owned(),
             intact: verified.is_some(),
             entries: verified.map(|verified| verified.head.n),
             first_ms: span_ms.map(|(first, _)| first),
@@ -186,8 +191,8 @@ mod tests {
 
     #[test]
     fn an_intact_ledger_shows_its_entries_its_times_and_its_head_and_exits_with_0() {
-        let (_folder, mut args) = written();
-        let (text, code) = verify(&args, Progress::new(false));
+        let (_folder, file) = written();
+        let (text, code) = verify(&file, false, Progress::new(false));
         assert_eq!(code, 0);
         assert!(
             text.contains(
@@ -195,8 +200,7 @@ mod tests {
             ),
             "{text}"
         );
-        args.json = true;
-        let (text, code) = verify(&args, Progress::new(false));
+        let (text, code) = verify(&file, true, Progress::new(false));
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(
             (code, &json["intact"], &json["entries"]),
@@ -211,19 +215,18 @@ mod tests {
 
     #[test]
     fn a_changed_entry_is_named_with_what_differs_and_the_exit_code_is_1() {
-        let (_folder, mut args) = written();
-        let tool = rusqlite::Connection::open(&args.file).expect("opened");
+        let (_folder, file) = written();
+        let tool = rusqlite::Connection::open(&file).expect("opened");
         tool.execute("UPDATE audit SET body = '{}' WHERE n = 2", [])
             .expect("changed");
         drop(tool);
-        let (text, code) = verify(&args, Progress::new(false));
+        let (text, code) = verify(&file, false, Progress::new(false));
         assert_eq!(code, 1);
         assert!(
             text.contains("entry 2 was changed (its time, kind or body)"),
             "{text}"
         );
-        args.json = true;
-        let (text, code) = verify(&args, Progress::new(false));
+        let (text, code) = verify(&file, true, Progress::new(false));
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(
             (code, &json["intact"], &json["broken_entry"]),
@@ -233,14 +236,14 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_ledger_exits_with_69_and_says_so() {
-        let (folder, mut args) = written();
-        args.file = folder.path().join("absent.db");
-        let (text, code) = verify(&args, Progress::new(false));
+        let (folder, _) = written();
+        let absent = folder.path().join("absent.db");
+        let (text, code) = verify(&absent, false, Progress::new(false));
         assert_eq!(code, exit::ENVIRONMENT);
         assert!(text.contains("absent.db"), "{text}");
     }
 
-    fn written() -> (TempDir, Args) {
+    fn written() -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("ledger.db");
         let (mut ledger, _) = Ledger::open(&file).expect("new");
@@ -257,7 +260,6 @@ mod tests {
                 ..Batch::default()
             })
             .expect("written");
-        let json = false;
-        (folder, Args { file, json })
+        (folder, file)
     }
 }

@@ -10,6 +10,7 @@
 //! | 2 | the command line cannot be read |
 //! | 69 | no Sluice answers, or no ledger can be read |
 //! | 75 | not all of it can be had now (`reserve --wait`); nothing is held |
+//! | 78 | the configuration that is to name the ledger cannot be read |
 //! | 130 | interrupted; what was reserved has been given back |
 
 mod client;

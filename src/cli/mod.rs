@@ -1,10 +1,12 @@
 //! The command line: one file per verb. Nothing is decided here that a verb can decide itself.
 
+mod ask;
 pub mod audit;
 pub mod bench;
 pub mod check;
 pub mod curtail;
 pub mod demo;
+mod ledger;
 pub mod run;
 pub mod sim;
 pub mod status;

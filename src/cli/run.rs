@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 /// Where a configuration is looked for when nothing is said.
-const DEFAULT_FILE: &str = "sluice.toml";
+pub(super) const DEFAULT_FILE: &str = "sluice.toml";
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,6 @@
 //! `sluice sim pool | fleet | site`: simulated peers, usable alone against anything.
 //!
-//! What the two have in common: when they end, how often they speak, what they exit with. Invariant: exit code 0 says
+//! What they have in common: when they end, how often they speak, what they exit with. Invariant: exit code 0 says
 //! that shares were accepted and that nobody broke a rule.
 
 mod fleet;
@@ -40,6 +40,20 @@ pub enum Verb {
     Site(Box<site::Args>),
 }
 
+/// What all of them take.
+#[derive(Clone, Debug, clap::Args)]
+struct Course {
+    /// All chance comes from this number
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// End after this; without it, at Ctrl-C
+    #[arg(long = "for", value_parser = super::units::duration, value_name = "TIME")]
+    span: Option<Duration>,
+    /// The summary as one JSON object, and no lines before it
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs it.
 pub fn main(verb: Verb) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -75,24 +89,19 @@ fn status(line: &str) {
 }
 
 /// Speaks once a second on a terminal, every 10 s otherwise, until the time is over, Ctrl-C or SIGTERM.
-async fn until_over(span: Option<Duration>, quiet: bool, speak: impl FnMut(Duration)) {
+async fn until_over(course: &Course, speak: impl FnMut(Duration)) {
     let terminal = std::io::stderr().is_terminal();
     let every = Duration::from_secs(if terminal { 1 } else { 10 });
-    until_over_each(every, span, quiet, speak).await;
+    until_over_each(every, course, speak).await;
 }
 
 /// The same, speaking this often.
-async fn until_over_each(
-    every: Duration,
-    span: Option<Duration>,
-    quiet: bool,
-    mut speak: impl FnMut(Duration),
-) {
+async fn until_over_each(every: Duration, course: &Course, mut speak: impl FnMut(Duration)) {
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(every);
     ticks.tick().await; // the first comes at once, and there is nothing to say yet
     let over = async {
-        match span {
+        match course.span {
             Some(span) => tokio::time::sleep(span).await,
             None => std::future::pending().await,
         }
@@ -103,7 +112,7 @@ async fn until_over_each(
         tokio::select! {
             () = &mut over => return,
             () = &mut signal => return,
-            _ = ticks.tick() => if !quiet {
+            _ = ticks.tick() => if !course.json {
                 speak(begun.elapsed());
             },
         }

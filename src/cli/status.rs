@@ -1,21 +1,19 @@
 //! `sluice status | miners | pools`: what a running proxy is doing, asked over its API. Decides nothing.
 //!
-//! Invariant: what comes from the API is shown without control characters, so that no name can write to a terminal.
+//! Invariant: every text of the API goes through [`printable`] on its way to a terminal.
 
+use super::ask::{AskError, Proxy, printable};
 use super::exit;
 use crate::api::model::{MAX_PAGE, Miners, Pools, Summary, why_down};
 use crate::telemetry::units;
 use crate::telemetry::view::{Pool, Reasons};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// Longer than any answer takes on loopback, short enough for a person.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Most bytes of an answer: ten times a full page of miners.
-const MAX_ANSWER: u64 = 8 * 1024 * 1024;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -28,24 +26,9 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Why there is nothing to show.
-#[derive(Debug, thiserror::Error)]
-enum AskError {
-    #[error(
-        "no Sluice answers at {api} ({why}). Is it running? Give --api URL if it listens elsewhere."
-    )]
-    Unreachable { api: String, why: String },
-    #[error(
-        "what answers at {api} is not a Sluice API of this version ({why}). Give --api URL if Sluice listens elsewhere."
-    )]
-    NotSluice { api: String, why: String },
-    #[error("the Sluice at {api} refuses: {detail}")]
-    Refused { api: String, detail: String },
-}
-
 /// Summary.
 pub fn summary(args: &Args) -> ExitCode {
-    show(args, ask::<Summary>(&args.api, "summary"), summary_text)
+    show(args, proxy(&args.api).get("/api/v1/summary"), summary_text)
 }
 
 /// Miners.
@@ -55,7 +38,11 @@ pub fn miners(args: &Args) -> ExitCode {
 
 /// Pools.
 pub fn pools(args: &Args) -> ExitCode {
-    show(args, ask::<Pools>(&args.api, "pools"), pools_table)
+    show(args, proxy(&args.api).get("/api/v1/pools"), pools_table)
+}
+
+fn proxy(api: &str) -> Proxy {
+    Proxy::new(api, TIMEOUT)
 }
 
 fn show<T: Serialize>(
@@ -87,10 +74,12 @@ fn show<T: Serialize>(
 
 /// All pages in one. Miners that come or go meanwhile may be missed or shown twice: it is a list for people.
 fn all_miners(api: &str) -> Result<Miners, AskError> {
-    let mut all: Miners = ask(api, &format!("miners?limit={MAX_PAGE}"))?;
+    let proxy = proxy(api);
+    let mut all: Miners = proxy.get(&format!("/api/v1/miners?limit={MAX_PAGE}"))?;
     while all.miners.len() < all.total {
         let offset = all.miners.len();
-        let page: Miners = ask(api, &format!("miners?limit={MAX_PAGE}&offset={offset}"))?;
+        let page: Miners =
+            proxy.get(&format!("/api/v1/miners?limit={MAX_PAGE}&offset={offset}"))?;
         if page.miners.is_empty() {
             break;
         }
@@ -98,59 +87,6 @@ fn all_miners(api: &str) -> Result<Miners, AskError> {
     }
     all.limit = all.miners.len();
     Ok(all)
-}
-
-fn ask<T: DeserializeOwned>(api: &str, what: &str) -> Result<T, AskError> {
-    let unreachable = |error: &ureq::Error| AskError::Unreachable {
-        api: printable(api),
-        why: in_words(error),
-    };
-    let not_sluice = |why: String| AskError::NotSluice {
-        api: printable(api),
-        why: printable(&why),
-    };
-    // A proxy for the web (http_proxy) has no business between us and loopback.
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .build()
-        .into();
-    let url = format!("{}/api/v1/{what}", api.trim_end_matches('/'));
-    let mut response = agent.get(&url).call().map_err(|e| unreachable(&e))?;
-    let status = response.status();
-    let body = response.body_mut().with_config().limit(MAX_ANSWER);
-    let text = body
-        .read_to_string()
-        .map_err(|e| not_sluice(e.to_string()))?;
-    if status.is_success() {
-        return serde_json::from_str(&text).map_err(|e| not_sluice(e.to_string()));
-    }
-    Err(match serde_json::from_str::<Problem>(&text) {
-        Ok(problem) => AskError::Refused {
-            api: printable(api),
-            detail: printable(&problem.detail),
-        },
-        Err(_) => not_sluice(format!("HTTP status {status}")),
-    })
-}
-
-/// The part of a problem (RFC 9457) that is for people.
-#[derive(serde::Deserialize)]
-struct Problem {
-    detail: String,
-}
-
-pub(super) fn in_words(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            "connection refused".to_owned()
-        }
-        ureq::Error::Timeout(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
-        ureq::Error::HostNotFound => "no such host".to_owned(),
-        other => printable(&other.to_string()),
-    }
 }
 
 fn summary_text(summary: &Summary) -> String {
@@ -334,19 +270,6 @@ pub(super) fn table<const N: usize>(
         text.push('\n');
     }
     text
-}
-
-/// What a terminal may be given: printable ASCII; the rest is `?`. Names are sanitised at their source already, but
-/// what answers at a URL need not be Sluice.
-pub(super) fn printable(text: &str) -> String {
-    let plain = |c: char| {
-        if c == ' ' || c.is_ascii_graphic() {
-            c
-        } else {
-            '?'
-        }
-    };
-    text.chars().map(plain).collect()
 }
 
 #[cfg(test)]

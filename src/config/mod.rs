@@ -133,15 +133,26 @@ impl Config {
 
     /// The same, and what there is to say about a valid one.
     pub fn inspect(path: &Path) -> (Option<Self>, Findings) {
-        let name = path.display().to_string();
         match read_text(path) {
-            Ok(text) => Self::from_vars(&name, &text, &process_vars()),
-            Err(why) => {
-                let mut findings = Findings::default();
-                let message = format!("cannot be read: {why}");
-                findings.push(Finding::said(Severity::Error, "", message).in_file(&name));
-                (None, findings)
-            }
+            Ok(text) => Self::from_vars(&path.display().to_string(), &text, &process_vars()),
+            Err(findings) => (None, findings),
+        }
+    }
+
+    /// Where the ledger of a file's site is; `None`: it has no site. What else the file says is not judged: who reads a
+    /// ledger need not have the secrets of the proxy that writes it. Errors: the file cannot be read, or this key of it.
+    pub fn ledger(path: &Path) -> Result<Option<PathBuf>, Findings> {
+        let name = path.display().to_string();
+        let root = tree::parse(&name, &read_text(path)?)?;
+        let vars = process_vars();
+        let env = lookup(&vars);
+        let place = Place::whole(&name);
+        let mut findings = Findings::default();
+        let document = document(place, root, |_| vars.clone(), &mut Findings::default());
+        let base = base(&name);
+        match site::read::ledger(&document, &build::World { base, env: &env }, &mut findings) {
+            Some(ledger) => Ok(ledger),
+            None => Err(findings),
         }
     }
 
@@ -225,13 +236,29 @@ fn read(
 ) -> (Option<Config>, Findings) {
     let mut findings = Findings::default();
     let file = place.file.clone();
-    let base = Path::new(&*file).parent().unwrap_or(Path::new(""));
-    let mut document = Document::new(place, root, &mut findings);
-    let vars = vars(&document);
-    overrides::apply(&mut document, &vars, &mut findings);
+    let base = base(&file);
+    let document = document(place, root, vars, &mut findings);
     let config = build::config(&document, &build::World { base, env }, &mut findings);
     findings.sort();
     (config, findings)
+}
+
+/// The file as the environment changes it.
+fn document(
+    place: Place,
+    root: Table,
+    vars: impl FnOnce(&Document) -> Vec<(String, String)>,
+    findings: &mut Findings,
+) -> Document {
+    let mut document = Document::new(place, root, findings);
+    let vars = vars(&document);
+    overrides::apply(&mut document, &vars, findings);
+    document
+}
+
+/// Where relative paths of a file start.
+fn base(file: &str) -> &Path {
+    Path::new(file).parent().unwrap_or(Path::new(""))
 }
 
 fn lookup(vars: &[(String, String)]) -> impl Fn(&str) -> Option<String> + '_ {
@@ -249,14 +276,23 @@ fn process_vars() -> Vec<(String, String)> {
 }
 
 /// A whole file, but not a disk: reading stops behind the limit, which parsing then reports.
-fn read_text(path: &Path) -> Result<String, String> {
+fn read_text(path: &Path) -> Result<String, Findings> {
     use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    file.take(tree::MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+    let read = std::fs::File::open(path).and_then(|file| {
+        file.take(tree::MAX_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+    });
+    let text = read
+        .map_err(|error| error.to_string())
+        .and_then(|_| String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned()));
+    text.map_err(|why| {
+        let mut findings = Findings::default();
+        let message = format!("cannot be read: {why}");
+        let finding = Finding::said(Severity::Error, "", message);
+        findings.push(finding.in_file(&path.display().to_string()));
+        findings
+    })
 }
 
 /// What stands for a secret where a configuration is printed.

@@ -4,6 +4,7 @@
 //! `cpu_share` of that time, on a thread where blocking is allowed.
 
 use super::{
+    changes::Changes,
     miner::{MinerConfig, SimMiner},
     rng::Rng,
     search::{Found, Search},
@@ -104,7 +105,7 @@ pub struct FleetHandle {
 struct Shared {
     config: FleetConfig,
     miners: Vec<Mutex<SimMiner>>,
-    changed: watch::Sender<u64>,
+    changed: Changes,
     control: watch::Sender<Control>,
     switches: Vec<watch::Sender<Switch>>,
     hashing: tokio::sync::Mutex<()>,
@@ -141,7 +142,7 @@ impl Fleet {
         let miners = (0..config.miners).map(|n| SimMiner::new(config.miner(n, &mut rng)));
         let shared = Arc::new(Shared {
             miners: miners.map(Mutex::new).collect(),
-            changed: watch::channel(0).0,
+            changed: Changes::default(),
             control: watch::channel(Control::default()).0,
             switches: (0..config.miners)
                 .map(|_| watch::channel(Switch { on: true }).0)
@@ -193,17 +194,8 @@ impl FleetHandle {
         within: Duration,
         wanted: impl Fn(&MinerStats) -> bool,
     ) -> Result<MinerStats, Box<MinerStats>> {
-        let mut changed = self.shared.changed.subscribe();
-        let reached = async {
-            loop {
-                let stats = self.stats();
-                if wanted(&stats) || changed.changed().await.is_err() {
-                    return stats;
-                }
-            }
-        };
-        let reached = tokio::time::timeout(within, reached).await;
-        reached.map_err(|_| Box::new(self.stats()))
+        let changed = &self.shared.changed;
+        changed.wait_for(within, || self.stats(), wanted).await
     }
 
     /// Drops every connection from our side; miners reconnect as configured.
@@ -248,8 +240,7 @@ impl Shared {
     }
 
     fn tell(&self) {
-        self.changed
-            .send_modify(|revision| *revision = revision.wrapping_add(1));
+        self.changed.tell();
     }
 
     async fn connect(&self, n: usize) -> io::Result<TcpStream> {

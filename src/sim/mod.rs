@@ -12,6 +12,7 @@
 //!   site  (sockets) -> firmware -> Device; each machine mines as one of a fleet
 //! ```
 
+mod changes;
 pub mod dialect;
 pub mod fleet;
 pub mod judge;

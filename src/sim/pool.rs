@@ -3,6 +3,7 @@
 //! What it says is decided in poolcore.rs. Invariant: the core is touched under one lock that no await crosses, and
 //! whatever it wants written is handed out before that lock is let go, so a connection sees one order.
 
+use super::changes::Changes;
 use super::poolcore::{ConnectionId, PoolConfig, PoolOutput, PoolStats, SimPool};
 use super::wire::Cutter;
 use std::{
@@ -15,7 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc},
     task::JoinHandle,
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
@@ -39,7 +40,7 @@ pub struct PoolHandle {
 #[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
-    changed: watch::Sender<u64>,
+    changed: Changes,
     timer: Notify,
     address: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
@@ -82,7 +83,7 @@ impl Pool {
                 next_id: 1,
                 listening: None,
             }),
-            changed: watch::channel(0).0,
+            changed: Changes::default(),
             timer: Notify::new(),
             tls,
             end: CancellationToken::new(),
@@ -114,17 +115,8 @@ impl PoolHandle {
         within: Duration,
         wanted: impl Fn(&PoolStats) -> bool,
     ) -> Result<PoolStats, Box<PoolStats>> {
-        let mut changed = self.shared.changed.subscribe();
-        let reached = async {
-            loop {
-                let stats = self.stats();
-                if wanted(&stats) || changed.changed().await.is_err() {
-                    return stats;
-                }
-            }
-        };
-        let reached = tokio::time::timeout(within, reached).await;
-        reached.map_err(|_| Box::new(self.stats()))
+        let changed = &self.shared.changed;
+        changed.wait_for(within, || self.stats(), wanted).await
     }
 
     /// Does something with the core: new blocks, difficulties, refusals (see [`SimPool`]).
@@ -201,8 +193,7 @@ impl Shared {
         }
         drop(inner);
         self.timer.notify_one();
-        self.changed
-            .send_modify(|revision| *revision = revision.wrapping_add(1));
+        self.changed.tell();
         result
     }
 

@@ -26,12 +26,12 @@ use crate::curtail::controller::{Answer, Controller, Input, Output, Proof};
 use crate::curtail::fleet::Receipt;
 use crate::curtail::replay::Turn;
 use crate::curtail::signal::Refusal;
-use crate::curtail::view::View;
+use crate::curtail::view::{OrderState, View};
 use crate::curtail::{MachineId, Setpoint, Wall};
 use crate::ledger::{Recovered, WriterHandle};
 use crate::machine::Machine;
 use fleet::Fleet;
-use journal::Journal;
+use journal::{Journal, OWN_ORDER};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ const BATCH: usize = 8192;
 /// How long reports and connections wait for more of them: ten thousand receipts come within a second, and a decision on
 /// one is due in seconds. Calls, readings and the law do not wait.
 const GATHER: Duration = Duration::from_millis(50);
-/// With `on_exit = "safe"`: how long the end waits for the watts to come down.
+/// With `on_exit = "safe"`: how long the end waits for proof that the watts have come down.
 const GOING: Duration = Duration::from_secs(20);
 
 /// What the controller's task is given.
@@ -154,6 +154,7 @@ pub async fn run(start: Start) {
                 ending = Some(now + GOING);
                 let safe = journal::safe_order(task.controller.site(), wall(), "the proxy ends");
                 task.batch.push(Input::Restore(Box::new(safe)));
+                task.journal.forget_own();
             }
             Some(call) = calls_rx.recv() => task.call(call),
             Some(reading) = readings_rx.recv() => task.batch.push(reading),
@@ -179,7 +180,7 @@ pub async fn run(start: Start) {
             }
         }
         task.turn().await;
-        if ending.is_some_and(|at| Instant::now() >= at || task.at_rest()) {
+        if ending.is_some_and(|at| Instant::now() >= at || task.is_safe()) {
             break;
         }
     }
@@ -471,12 +472,16 @@ impl Task {
         }
     }
 
-    fn at_rest(&self) -> bool {
-        !self
-            .controller
-            .machines()
-            .iter()
-            .any(|machine| machine.moving())
+    /// Whether the safe watts are proven, or as much of them as can be had.
+    fn is_safe(&self) -> bool {
+        let view = self.view_tx.borrow();
+        let own = view.orders.iter().find(|order| order.id == OWN_ORDER);
+        let is_judged = own.is_some_and(|own| {
+            use OrderState::{Failed, Partial, Proven};
+            matches!(own.state, Proven | Partial | Failed)
+        });
+        let mut machines = self.controller.machines().iter();
+        is_judged && !machines.any(|machine| machine.moving())
     }
 }
 

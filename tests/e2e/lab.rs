@@ -2,9 +2,10 @@
 //! from `peer`.
 //!
 //! Holds no test and no claim about the proxy. Invariant: nothing here sleeps for a fixed time or names a port; what
-//! takes time is waited for, up to a deadline.
+//! takes time is waited for, up to a deadline (`wait`).
 
 pub use crate::peer::*;
+pub(crate) use crate::wait::within;
 use serde_json::{Value, json};
 use sluice::api::model::{Miners, Pools, Summary};
 use sluice::app::{App, Running};
@@ -15,7 +16,7 @@ use sluice::telemetry::view;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{LazyLock, Mutex, Once};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// Long enough for a loaded machine with two cores; nothing waits for it when all is well.
@@ -53,18 +54,6 @@ pub fn easy_pool() -> PoolConfig {
 /// Waits until `look` finds something.
 pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, look)
-}
-
-/// Waits until `look` finds something, but no longer than this.
-pub fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// The log lines so far in which every one of these words stands.

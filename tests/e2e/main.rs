@@ -18,3 +18,5 @@ mod real_blocks;
 mod session;
 mod site;
 mod tls;
+#[path = "../common/wait.rs"]
+mod wait;

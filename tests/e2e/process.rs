@@ -1,6 +1,7 @@
 //! The `sluice` binary as a child process: what it says, how it ends. Killed when dropped.
 
-use crate::lab::{eventually, within};
+use crate::lab::{PATIENCE, within};
+use crate::wait::looking;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
@@ -45,7 +46,8 @@ impl Process {
 
     /// Waits for a line with these words in it.
     pub fn says(&self, words: &str) -> String {
-        eventually(&format!("{words:?} in {:?}", self.said()), || {
+        let what = || format!("{words:?} in {:?}", self.said());
+        looking(Duration::from_millis(5), PATIENCE, what, || {
             self.said().into_iter().find(|line| line.contains(words))
         })
     }

@@ -6,6 +6,7 @@
 
 mod cap;
 mod desk;
+mod exit;
 mod eyes;
 mod kill;
 mod large;

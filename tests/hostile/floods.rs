@@ -27,7 +27,7 @@ fn at_the_cap_the_next_miner_waits_and_gets_the_first_place_that_is_free() {
         let summary: Value = serde_json::from_str(&house.get("/api/v1/summary")).expect("JSON");
         summary["refused_connections"]["cap"].as_u64().unwrap_or(0)
     };
-    assert!(eventually(|| refused() == 1), "the cap is counted");
+    eventually("the cap is counted", || refused() == 1);
     assert!(!waiting.is_finished());
     for miner in &mut inside {
         miner.mine();
@@ -157,7 +157,7 @@ fn five_hundred_that_hold_half_a_line_each_stay_within_their_memory() {
             serde_json::from_str(&get(proxy.api, "/api/v1/summary")).expect("JSON");
         summary["listeners"][0]["closed"]["overlong_line"] == HELD
     };
-    assert!(eventually(ended), "each is closed at its 4,097th byte");
+    eventually("each is closed at its 4,097th byte", ended);
     honest.mine();
     proxy.end();
     upstream.stop();

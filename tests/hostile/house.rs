@@ -4,6 +4,7 @@
 //! a test may count exactly.
 
 use crate::miner::Miner;
+use crate::wait::{looking, within};
 use serde_json::Value;
 use sluice::app::{App, Running};
 use sluice::config::Config;
@@ -12,12 +13,14 @@ use sluice::sim::pool::{Pool, PoolHandle};
 use std::net::SocketAddr;
 use std::sync::{Mutex, Once, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// 2^-32: nearly every nonce is a share.
 pub(crate) const EASY: f64 = 2.328_306_436_538_696_3e-10;
 /// How long a counter may take to show what has happened.
 const SOON: Duration = Duration::from_secs(20);
+/// Between two looks at it.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What differs between houses.
 pub(crate) struct Plan {
@@ -171,16 +174,14 @@ impl House {
             .collect();
         let reasons = || self.listener()["reasons"].clone();
         let wanted = Value::Object(wanted);
-        assert!(
-            eventually(|| reasons() == wanted),
-            "{} are not {wanted}",
-            reasons()
-        );
+        let what = || format!("{wanted}, not {}", reasons());
+        looking(PAUSE, SOON, what, || (reasons() == wanted).then_some(()));
     }
 
     pub(crate) fn expect_closed(&self, reason: &str, count: u64) {
-        let well = eventually(|| self.closed(reason) == count);
-        assert!(well, "{reason}, not {count}: {}", self.listener()["closed"]);
+        let what = || format!("{count} of {reason} in {}", self.listener()["closed"]);
+        let well = || self.closed(reason) == count;
+        looking(PAUSE, SOON, what, || well().then_some(()));
     }
 
     /// The honest miner mines, everything adds up, nothing panicked, and the proxy ends in order.
@@ -191,7 +192,7 @@ impl House {
         self.honest.ask("mining.ping", &Value::Array(Vec::new()));
         let summary =
             || -> Value { serde_json::from_str(&self.get("/api/v1/summary")).expect("JSON") };
-        assert!(eventually(|| summary()["conserves"] == true));
+        eventually("everything adds up", || summary()["conserves"] == true);
         drop(self.honest);
         assert!(self.running.drain(), "the proxy drains");
         self.upstream.stop();
@@ -208,16 +209,9 @@ pub(crate) fn get(api: SocketAddr, path: &str) -> String {
     answer.body_mut().read_to_string().expect("text")
 }
 
-/// Whether it becomes true soon; looks often, gives up late.
-pub(crate) fn eventually(holds: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + SOON;
-    while !holds() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    true
+/// Waits until it is true.
+pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
+    within(SOON, what, || holds().then_some(()));
 }
 
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());

@@ -15,3 +15,5 @@ mod miner;
 mod names;
 mod readers;
 mod shares;
+#[path = "../common/wait.rs"]
+mod wait;

@@ -67,7 +67,7 @@ fn names_from_hell_are_labels_in_the_api_the_metrics_and_at_the_pool() {
         let miners = page["miners"].as_array().expect("a list");
         miners.iter().filter(|miner| miner["accepted"] == 1).count()
     };
-    assert!(eventually(|| mined(&page()) == names.len()));
+    eventually("every name has mined", || mined(&page()) == names.len());
     for miner in page()["miners"].as_array().expect("a list") {
         for key in ["worker", "agent"] {
             let label = miner[key].as_str().expect("a label");
@@ -81,7 +81,8 @@ fn names_from_hell_are_labels_in_the_api_the_metrics_and_at_the_pool() {
         assert!(text.ends_with("# EOF\n"), "{path} is whole");
     }
     let pool = &house.upstream.pool;
-    assert!(eventually(|| pool.stats().accepted >= names.len() as u64));
+    let all = names.len() as u64;
+    eventually("the pool has every share", || pool.stats().accepted >= all);
     for user in pool.stats().users.keys() {
         let label = user.strip_prefix("lab.").expect("the template's beginning");
         assert!(is_label(label), "at the pool: {user:?}");

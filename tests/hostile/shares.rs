@@ -38,7 +38,7 @@ fn a_share_counts_once_however_it_is_dressed_and_is_forwarded_once() {
     }
     house.expect_refusals(&[("duplicate", dressed.len() as u64)]);
     let pool = &house.upstream.pool;
-    assert!(eventually(|| pool.stats().received == 1));
+    eventually("the pool has it", || pool.stats().received == 1);
     assert_eq!(pool.stats().rejected_total(), 0);
     house.close();
 }
@@ -367,7 +367,8 @@ fn thousands_of_pipelined_good_shares_are_all_answered_in_order() {
         "one in 65,536 misses the target: {accepted}"
     );
     let received = || house.listener()["received"]["shares"].as_u64();
-    assert!(eventually(|| received() == Some(SHARES + SHARES / 2_000)));
+    let all = Some(SHARES + SHARES / 2_000);
+    eventually("every share is counted", || received() == all);
     house.expect_refusals(&[("low_difficulty", SHARES - accepted)]);
     house.close();
 }

@@ -3,7 +3,8 @@
 //!
 //! Invariant: one call to a machine at a time; of several commands that wait, the newest is sent.
 
-use crate::clock::{Ev, Ns, S};
+use crate::clock::{Ns, S};
+use crate::event::Ev;
 use crate::plan::{below, kind, models};
 use crate::world::World;
 use sluice::curtail::Setpoint;

@@ -10,8 +10,10 @@
 
 mod cap;
 mod checks;
+#[path = "../common/clock.rs"]
 mod clock;
 mod driver;
+mod event;
 mod faults;
 mod kills;
 mod ledger;

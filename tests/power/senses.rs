@@ -2,7 +2,8 @@
 //!
 //! Invariant: the meter, as every sense here, is made from the truth of the machines, never from what they say.
 
-use crate::clock::{Ev, S};
+use crate::clock::S;
+use crate::event::Ev;
 use crate::plan::Plan;
 use crate::world::World;
 use sluice::curtail::controller::Input;

@@ -8,7 +8,8 @@
 //! Invariant: one seed, one history.
 
 use crate::checks::Books;
-use crate::clock::{Clock, Ev, MS, Ns, S};
+use crate::clock::{Clock, MS, Ns, S};
+use crate::event::Ev;
 use crate::ledger::{Crash, Ledger, Tape};
 use crate::plan::{Plan, kind, models};
 use crate::senses::Senses;
@@ -26,7 +27,7 @@ const DAWN: i64 = 1_790_000_000_000;
 
 /// Everything.
 pub struct World {
-    pub clock: Clock,
+    pub clock: Clock<Ev>,
     pub rng: Rng,
     pub plan: Plan,
     pub units: Vec<Unit>,

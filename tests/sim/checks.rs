@@ -2,7 +2,8 @@
 //!
 //! Invariant: a look never changes the world, but for ending a freeze.
 
-use crate::clock::{Ev, MS, Ns, S};
+use crate::clock::{MS, Ns, S};
+use crate::event::Ev;
 use crate::plan::POLICY;
 use crate::world::{TURN, World};
 use sluice::proxy::lease::{Issue, ResumeToken, Seat, SessionId};

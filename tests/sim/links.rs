@@ -2,7 +2,8 @@
 //!
 //! Invariant: a link's queue is bounded; who waits for room gets it in the order of waiting.
 
-use crate::clock::{Ev, Ns, S};
+use crate::clock::{Ns, S};
+use crate::event::Ev;
 use crate::lines::UpTap;
 use crate::pipe::Item;
 use crate::plan::Plan;

@@ -9,7 +9,9 @@
 )]
 
 mod checks;
+#[path = "../common/clock.rs"]
 mod clock;
+mod event;
 mod lines;
 mod links;
 mod peers;

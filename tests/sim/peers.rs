@@ -2,7 +2,8 @@
 //!
 //! Invariant: a peer sees nothing but lines and the end of a connection.
 
-use crate::clock::{Ev, MS, Ns, S};
+use crate::clock::{MS, Ns, S};
+use crate::event::Ev;
 use crate::pipe::{Item, Pipe};
 use crate::plan::{Cut, Fault, MinerPlan, PoolPlan, below};
 use crate::sessions::Conn;

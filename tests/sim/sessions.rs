@@ -2,7 +2,8 @@
 //!
 //! Invariant: whatever the task would await for is a state here (`Parked`, a mailbox), and nothing is read meanwhile.
 
-use crate::clock::{Ev, Ns, S};
+use crate::clock::{Ns, S};
+use crate::event::Ev;
 use crate::lines::DownTap;
 use crate::pipe::{Item, Pipe};
 use crate::world::World;

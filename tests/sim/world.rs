@@ -8,7 +8,8 @@
 //! Invariant: one seed, one history.
 
 use crate::checks::Watch;
-use crate::clock::{Clock, Ev, Ns, S, US};
+use crate::clock::{Clock, MS, Ns, S};
+use crate::event::Ev;
 use crate::links::{LinkTask, RouterTask};
 use crate::peers::{MinerPeer, PoolPeer, Up};
 use crate::plan::{POLICY, Plan, UNIX, below};
@@ -23,13 +24,13 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// A task that was woken runs within this time: threads and queues, and the reason that events overtake each other.
-pub const TURN: Ns = 50 * US;
+pub const TURN: Ns = MS / 20;
 /// After the miners stop: whatever is under way ends.
 const SETTLE: Ns = 45 * S;
 
 /// Everything.
 pub struct World {
-    pub clock: Clock,
+    pub clock: Clock<Ev>,
     pub rng: Rng,
     pub plan: Plan,
     pub config: Arc<session::Config>,

@@ -2,9 +2,8 @@
 //! without control characters.
 
 use super::Access;
+use crate::cli::ask::{AskError, Proxy, printable};
 use crate::cli::exit;
-use crate::cli::status::{in_words, printable};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::{self, Write};
@@ -12,30 +11,16 @@ use std::time::Duration;
 
 /// Longer than the API waits for its controller, so that it can say itself what is not known.
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// Most bytes of an answer: a thousand orders and as many reservations.
-const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 
 /// Why nothing came of it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
-    #[error(
-        "no Sluice answers at {api} ({why}). Is it running? Give --api URL if it listens elsewhere."
-    )]
-    Unreachable { api: String, why: String },
+    #[error(transparent)]
+    Ask(#[from] AskError),
     #[error(
         "the call to {api} broke off ({why}). Whether it was taken is not known: look at `sluice curtail status`."
     )]
     BrokeOff { api: String, why: String },
-    #[error(
-        "what answers at {api} is not a Sluice API of this version ({why}). Give --api URL if Sluice listens elsewhere."
-    )]
-    NotSluice { api: String, why: String },
-    #[error("{title}. {detail}")]
-    Refused {
-        status: u16,
-        title: String,
-        detail: String,
-    },
     #[error("{0}")]
     Usage(String),
 }
@@ -44,7 +29,7 @@ impl Failed {
     /// As the table of the verb says.
     pub(super) fn code(&self) -> u8 {
         match self {
-            Self::Refused { .. } => 1,
+            Self::Ask(AskError::Refused { .. }) => 1,
             Self::Usage(_) => 2,
             _ => exit::ENVIRONMENT,
         }
@@ -53,9 +38,9 @@ impl Failed {
     /// Whether the same call may succeed a moment later.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::BrokeOff { .. } => true,
-            Self::Refused { status, .. } => *status >= 500,
-            Self::NotSluice { .. } | Self::Usage(_) => false,
+            Self::Ask(AskError::Unreachable { .. }) | Self::BrokeOff { .. } => true,
+            Self::Ask(AskError::Refused { status, .. }) => *status >= 500,
+            Self::Ask(AskError::NotSluice { .. }) | Self::Usage(_) => false,
         }
     }
 }
@@ -63,11 +48,10 @@ impl Failed {
 /// The API of one proxy.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) api: String,
     pub(super) json: bool,
     token: Option<String>,
     show_http: bool,
-    agent: ureq::Agent,
+    proxy: Proxy,
 }
 
 /// What was answered.
@@ -76,22 +60,13 @@ pub(super) struct Answer(Option<Value>);
 
 impl Client {
     pub(super) fn new(access: &Access) -> Self {
-        // A proxy for the web (http_proxy) has no business between us and the site.
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .build()
-            .into();
         let token = access.token.clone();
         let token = token.or_else(|| std::env::var("SLUICE_TOKEN").ok());
         Self {
-            api: access.api.trim_end_matches('/').to_owned(),
             json: access.json,
             token: token.filter(|token| !token.is_empty()),
             show_http: access.show_http,
-            agent,
+            proxy: Proxy::new(&access.api, TIMEOUT),
         }
     }
 
@@ -109,39 +84,32 @@ impl Client {
 
     fn call(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, Failed> {
         if self.show_http {
-            let line = curl(&self.api, self.token.is_some(), method, path, body);
+            let line = curl(&self.proxy.api, self.token.is_some(), method, path, body);
             let _ = writeln!(io::stderr(), "{line}");
         }
         if self.token.as_ref().is_some_and(|token| !sendable(token)) {
             let why = "the token is not one: a header carries ASCII without spaces alone";
             return Err(Failed::Usage(why.into()));
         }
-        let url = format!("{}{path}", self.api);
-        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        let mut request = self.proxy.request(method, path);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let sent = match body {
-            Some(body) => {
-                let request = request.header("Content-Type", "application/json");
-                let request = request.body(body.to_owned());
-                request
-                    .map_err(ureq::Error::from)
-                    .and_then(|r| self.agent.run(r))
-            }
-            None => {
-                let request = request.body(());
-                request
-                    .map_err(ureq::Error::from)
-                    .and_then(|r| self.agent.run(r))
-            }
-        };
-        let response = sent.map_err(|error| self.failed(method, &error))?;
-        self.answer(response)
+        let sent = self.proxy.send(request, body);
+        let text = self
+            .proxy
+            .text(sent.map_err(|error| self.failed(method, &error))?)?;
+        if text.is_empty() {
+            return Ok(Answer(None));
+        }
+        let value = serde_json::from_str(&text);
+        Ok(Answer(Some(
+            value.map_err(|error| self.not_sluice(&error.to_string()))?,
+        )))
     }
 
     fn failed(&self, method: &str, error: &ureq::Error) -> Failed {
-        let (api, why) = (printable(&self.api), in_words(error));
+        let (api, why) = (printable(&self.proxy.api), self.proxy.in_words(error));
         if let ureq::Error::BadUri(_) | ureq::Error::Http(_) = error {
             return Failed::Usage(format!(
                 "--api {api} is no address such as http://127.0.0.1:3380 ({why})"
@@ -153,40 +121,13 @@ impl Client {
             _ => true,
         };
         match unheard || method == "GET" {
-            true => Failed::Unreachable { api, why },
+            true => self.proxy.unreachable(error).into(),
             false => Failed::BrokeOff { api, why },
         }
     }
 
-    fn answer(&self, mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, Failed> {
-        let status = response.status();
-        let body = response.body_mut().with_config().limit(MAX_ANSWER);
-        let text = body.read_to_string();
-        let text = text.map_err(|error| self.not_sluice(&error.to_string()))?;
-        if status.is_success() && text.is_empty() {
-            return Ok(Answer(None));
-        }
-        if status.is_success() {
-            let value = serde_json::from_str(&text);
-            return value
-                .map(|value| Answer(Some(value)))
-                .map_err(|error| self.not_sluice(&error.to_string()));
-        }
-        Err(match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => Failed::Refused {
-                status: status.as_u16(),
-                title: printable(&problem.title),
-                detail: printable(&problem.detail),
-            },
-            Err(_) => self.not_sluice(&format!("HTTP status {status}")),
-        })
-    }
-
     pub(super) fn not_sluice(&self, why: &str) -> Failed {
-        Failed::NotSluice {
-            api: printable(&self.api),
-            why: printable(why),
-        }
+        self.proxy.not_sluice(why).into()
     }
 }
 
@@ -213,13 +154,6 @@ impl Answer {
 /// Whether a header carries it as it is (RFC 6750, 2.1); the config takes no other either.
 fn sendable(token: &str) -> bool {
     token.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// A problem (RFC 9457).
-#[derive(Deserialize)]
-struct Problem {
-    title: String,
-    detail: String,
 }
 
 /// What a person would type; the token stays in its variable.

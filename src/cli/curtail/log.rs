@@ -4,8 +4,9 @@
 //! replay ends well only if every recorded decision came out again.
 
 use super::{say, show};
+use crate::cli::ask::printable;
 use crate::cli::exit;
-use crate::cli::status::printable;
+use crate::cli::ledger::{NoLedger, Which};
 use crate::curtail::Wall;
 use crate::curtail::controller::{Answer, Input, Output};
 use crate::curtail::replay::{Begin, Replay, Turn};
@@ -13,7 +14,7 @@ use crate::curtail::signal::{Ask, Envelope, rfc3339};
 use crate::ledger::{Ledger, LedgerError, Stored};
 use crate::telemetry::units;
 use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,8 @@ const LONGEST_TEXT: usize = 400;
 /// Arguments of `log`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
-    /// The ledger
-    #[arg(default_value = "sluice-ledger.db")]
-    file: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// Go on with what is written meanwhile
     #[arg(short, long)]
     follow: bool,
@@ -41,7 +41,11 @@ pub struct LogArgs {
 
 /// Prints the audit's tail.
 pub(super) fn log(args: &LogArgs) -> ExitCode {
-    match print(args, &mut io::stdout().lock()) {
+    let printed = match args.which.path() {
+        Ok(file) => print(&file, args, &mut io::stdout().lock()),
+        Err(error) => return none(&error),
+    };
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(Ended::Ledger(error)) => unreadable(&error),
         // The reader has seen enough (`| head`).
@@ -62,8 +66,8 @@ enum Ended {
     Output(#[from] io::Error),
 }
 
-fn print(args: &LogArgs, to: &mut impl Write) -> Result<(), Ended> {
-    let reader = Ledger::read_only(&args.file)?;
+fn print(file: &Path, args: &LogArgs, to: &mut impl Write) -> Result<(), Ended> {
+    let reader = Ledger::read_only(file)?;
     let mut next = reader.head()?.n.saturating_sub(args.entries) + 1;
     loop {
         for entry in reader.entries(next) {
@@ -82,6 +86,11 @@ fn print(args: &LogArgs, to: &mut impl Write) -> Result<(), Ended> {
         }
         std::thread::sleep(LOOK);
     }
+}
+
+fn none(error: &NoLedger) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::from(error.code())
 }
 
 fn unreadable(error: &LedgerError) -> ExitCode {
@@ -191,9 +200,8 @@ fn answer_text(answer: &Answer) -> Option<String> {
 /// Arguments of `replay`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplayArgs {
-    /// The ledger
-    #[arg(default_value = "sluice-ledger.db")]
-    file: PathBuf,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// What a replay came to.
@@ -232,7 +240,11 @@ enum Stopped {
 
 /// Runs the audit again.
 pub(super) fn replay(args: &ReplayArgs) -> ExitCode {
-    match run_again(&args.file, Instant::now()) {
+    let file = match args.which.path() {
+        Ok(file) => file,
+        Err(error) => return none(&error),
+    };
+    match run_again(&file, Instant::now()) {
         Ok(done) => {
             say(&text(&done));
             ExitCode::SUCCESS

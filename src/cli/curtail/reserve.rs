@@ -11,6 +11,7 @@ use crate::cli::{exit, units};
 use crate::curtail::signal::{Ask, FOR_GOOD, Scope, rfc3339};
 use crate::curtail::view::{Preview, ReservationStatus};
 use crate::curtail::{Wall, Watts};
+use jiff::tz::TimeZone;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -31,7 +32,8 @@ pub struct Args {
     /// Such as 800kW
     #[arg(value_name = "WATTS", value_parser = words::watts)]
     watts: Watts,
-    /// When they are needed: 14:00 (UTC), 2026-11-22T14:00:00+01:00, or +10m; now, if not given
+    /// When they are needed: 14:00 (this machine's clock), 14:00Z (UTC), 2026-11-22T14:00:00+01:00, or +10m; now, if not
+    /// given
     #[arg(long, value_name = "TIME", value_parser = words::when)]
     at: Option<words::When>,
     /// How long they are needed; until released if not given
@@ -67,6 +69,7 @@ pub struct Args {
 /// Runs it.
 pub(super) fn main(args: &Args) -> ExitCode {
     let client = Client::new(&args.access);
+    let args = &args.settled(words::now(), &TimeZone::system());
     if !args.wait || args.dry_run {
         let wish = args.wish(words::now(), args.final_lease(words::now()));
         return end(order::plan_then_send(&client, &wish, args.dry_run));
@@ -84,12 +87,29 @@ pub(super) fn main(args: &Args) -> ExitCode {
 }
 
 impl Args {
+    /// The same with its beginning as a moment, which is told: later, a time of day is another day's.
+    fn settled(&self, now: Wall, zone: &TimeZone) -> Self {
+        let at = self.at.map(|at| at.at(now, zone));
+        if let Some(at) = at {
+            tell(&format!("from      {}", words::moment(at, now, zone)));
+        }
+        Self {
+            at: at.map(words::When::At),
+            ..self.clone()
+        }
+    }
+
+    /// Of arguments that are settled.
+    fn starts_at(&self, now: Wall) -> Option<Wall> {
+        self.at.map(|at| at.at(now, &TimeZone::UTC))
+    }
+
     fn wish(&self, now: Wall, expires_at: Wall) -> Wish {
         Wish {
             source: self.sender.source.clone(),
             ends_at: self.ends_at(now),
             expires_at: Some(expires_at),
-            starts_at: self.at.map(|at| at.at(now)),
+            starts_at: self.starts_at(now),
             class: self.class,
             ask: Ask::Reserve(self.watts),
             ramp: None,
@@ -99,7 +119,7 @@ impl Args {
     }
 
     fn ends_at(&self, now: Wall) -> Option<Wall> {
-        let starts_at = self.at.map_or(now, |at| at.at(now));
+        let starts_at = self.starts_at(now).unwrap_or(now);
         self.lasts.map(|lasts| words::after(starts_at, lasts))
     }
 

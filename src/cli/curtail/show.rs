@@ -2,7 +2,8 @@
 //! characters.
 
 use crate::api::power::Power;
-use crate::cli::status::{printable, table};
+use crate::cli::ask::printable;
+use crate::cli::status::table;
 use crate::curtail::signal::FOR_GOOD;
 use crate::curtail::view::{Counts, OrderStatus, Preview, ReservationStatus};
 use crate::curtail::{Wall, Watts};

@@ -2,7 +2,7 @@
 //! that is proven ends the wait well.
 
 use super::show::word;
-use crate::cli::status::printable;
+use crate::cli::ask::printable;
 use crate::curtail::Watts;
 use crate::curtail::view::{ReservationState, ReservationStatus};
 

@@ -3,7 +3,7 @@
 //! Turns arguments into a [`FleetConfig`] and counters into words. Invariant: never connects to an address outside
 //! loopback unless told that the pool is one's own.
 
-use super::{fail, say, status, until_over};
+use super::{Course, fail, say, status, until_over};
 use crate::cli::{exit, units};
 use crate::sim::{
     MinerConfig, Temperament,
@@ -57,15 +57,8 @@ pub struct Args {
     /// Allow an address outside loopback: simulated miners must not reach strangers' pools by mistake
     #[arg(long)]
     i_own_this_pool: bool,
-    /// All chance comes from this number
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// End after this; without it, at Ctrl-C
-    #[arg(long = "for", value_parser = units::duration, value_name = "TIME")]
-    span: Option<Duration>,
-    /// The summary as one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    course: Course,
 }
 
 pub(super) async fn run(args: &Args) -> ExitCode {
@@ -79,7 +72,7 @@ pub(super) async fn run(args: &Args) -> ExitCode {
         args.miners,
         units::show_hashrate(args.hashrate * f64::from(args.miners))
     ));
-    until_over(args.span, args.json, |elapsed| {
+    until_over(&args.course, |elapsed| {
         let s = fleet.stats();
         status(&format!(
             "{:>8}  {} of {} mining, {} shares accepted, {} refused, {}, {} violations",
@@ -95,7 +88,7 @@ pub(super) async fn run(args: &Args) -> ExitCode {
     .await;
     let stats = fleet.finish(GRACE).await;
     let good = stats.accepted > 0 && stats.violations_total() == 0;
-    say(&if args.json {
+    say(&if args.course.json {
         as_json(&stats, good)
     } else {
         as_words(&stats, good)
@@ -114,7 +107,7 @@ impl Args {
             each: MinerConfig {
                 password: self.password.clone(),
                 hashrate: self.hashrate,
-                seed: self.seed,
+                seed: self.course.seed,
                 powers_of_two: self.powers_of_two,
                 ..MinerConfig::default()
             },

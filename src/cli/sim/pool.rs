@@ -2,7 +2,7 @@
 //!
 //! Turns arguments into a [`PoolConfig`] and counters into words. Invariant: decides nothing about shares.
 
-use super::{fail, say, status, until_over};
+use super::{Course, fail, say, status, until_over};
 use crate::cli::{exit, units};
 use crate::sim::{
     dialect::Dialect,
@@ -72,15 +72,8 @@ pub struct Args {
     /// Go silent, connections open, after this
     #[arg(long, value_parser = units::duration, value_name = "TIME")]
     freeze_after: Option<Duration>,
-    /// All chance comes from this number
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// End after this; without it, at Ctrl-C
-    #[arg(long = "for", value_parser = units::duration, value_name = "TIME")]
-    span: Option<Duration>,
-    /// The summary as one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    course: Course,
 }
 
 pub(super) async fn run(args: &Args) -> ExitCode {
@@ -103,7 +96,7 @@ pub(super) async fn run(args: &Args) -> ExitCode {
             pool.freeze(true);
         });
     }
-    until_over(args.span, args.json, |elapsed| {
+    until_over(&args.course, |elapsed| {
         let s = pool.stats();
         let hashrate = s.accepted_hashes as f64 / elapsed.as_secs_f64().max(1.0);
         status(&format!(
@@ -120,7 +113,7 @@ pub(super) async fn run(args: &Args) -> ExitCode {
     let stats = pool.stats();
     pool.stop().await;
     let good = stats.accepted > 0 && bad(&stats) == 0;
-    say(&if args.json {
+    say(&if args.course.json {
         as_json(&stats, good)
     } else {
         as_words(&stats, good)
@@ -132,7 +125,7 @@ impl Args {
     fn config(&self) -> PoolConfig {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
         PoolConfig {
-            seed: self.seed,
+            seed: self.course.seed,
             extranonce1_size: self.extranonce1_size.into(),
             extranonce2_size: self.extranonce2_size.into(),
             difficulty: self.difficulty,

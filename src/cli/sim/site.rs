@@ -3,7 +3,7 @@
 //! Turns arguments into a [`SiteConfig`] and a site into a line a second. Invariant: machines live on loopback addresses and
 //! mine on loopback alone, unless the pool is said to be one's own.
 
-use super::{fail, fleet::resolve, say, status, until_over_each};
+use super::{Course, fail, fleet::resolve, say, status, until_over_each};
 use crate::cli::{exit, units};
 use crate::sim::site::{
     Feeder, MachineView, Ports, Site, SiteConfig, SiteHandle, SiteReport, address::address,
@@ -63,15 +63,8 @@ pub struct Args {
     /// Allow a pool outside loopback: simulated miners must not reach strangers' pools by mistake
     #[arg(long)]
     i_own_this_pool: bool,
-    /// All chance comes from this number
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// End after this; without it, at Ctrl-C
-    #[arg(long = "for", value_parser = units::duration, value_name = "TIME")]
-    span: Option<Duration>,
-    /// The summary as one JSON object, and no lines before it
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    course: Course,
 }
 
 /// What is wrong with how many of the machines; each has one fault at most.
@@ -146,7 +139,7 @@ pub(super) async fn run(args: &Args) -> ExitCode {
         }
     };
     status(&opening(&site, args.machines));
-    until_over_each(EVERY, args.span, args.json, |elapsed| {
+    until_over_each(EVERY, &args.course, |elapsed| {
         status(&line(&site, elapsed));
     })
     .await;
@@ -156,7 +149,7 @@ pub(super) async fn run(args: &Args) -> ExitCode {
         .miners
         .as_ref()
         .is_none_or(|miners| miners.accepted > 0 && miners.violations_total() == 0);
-    say(&if args.json {
+    say(&if args.course.json {
         as_json(&last, &report, good)
     } else {
         as_words(&last, &report, good)
@@ -181,7 +174,7 @@ impl Args {
             boot_time: self.boot_time,
             watts_bias: self.bias,
             watts_spread: self.spread,
-            seed: self.seed,
+            seed: self.course.seed,
             ..SiteConfig::new(self.machines as usize)
         }
     }

@@ -11,7 +11,9 @@ fn nobody_there_is_said_in_one_line_with_what_to_do() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let api = format!("http://{}", listener.local_addr().expect("bound"));
     drop(listener);
-    let error = ask::<Summary>(&api, "summary").expect_err("nobody listens");
+    let error = proxy(&api)
+        .get::<Summary>("/api/v1/summary")
+        .expect_err("nobody listens");
     assert_eq!(
         error.to_string(),
         format!(
@@ -22,7 +24,9 @@ fn nobody_there_is_said_in_one_line_with_what_to_do() {
 
 #[test]
 fn a_url_that_is_none_is_said_too() {
-    let error = ask::<Summary>("not a url", "summary").expect_err("no URL");
+    let error = proxy("not a url")
+        .get::<Summary>("/api/v1/summary")
+        .expect_err("no URL");
     assert!(error.to_string().contains("Give --api URL"), "{error}");
     assert!(!error.to_string().contains('\n'));
 }
@@ -110,10 +114,10 @@ fn a_whole_fleet_is_read_over_the_api_page_by_page() {
     let all = all_miners(&format!("http://{address}/")).expect("it answers");
     assert_eq!((all.total, all.miners.len()), (2_500, 2_500));
     assert!(all.miners.is_sorted_by_key(|miner| miner.id));
-    let refused = ask::<Miners>(&format!("http://{address}"), "miners?limit=x");
+    let refused = proxy(&format!("http://{address}")).get::<Miners>("/api/v1/miners?limit=x");
     let text = refused.expect_err("no number").to_string();
     assert!(
-        text.contains("refuses: limit and offset are whole numbers"),
+        text.contains("limit and offset are whole numbers"),
         "{text}"
     );
     cancel.cancel();

@@ -128,7 +128,11 @@ fn deadlines(value: &Value) -> Result<[Duration; 4], Want> {
 
 /// Where the ledger is: as said (relative to the file), else in the service's state folder (systemd's
 /// `StateDirectory=`), else beside the file.
-fn ledger(section: &Section<'_>, world: &World<'_>, findings: &mut Findings) -> Option<PathBuf> {
+pub(super) fn ledger(
+    section: &Section<'_>,
+    world: &World<'_>,
+    findings: &mut Findings,
+) -> Option<PathBuf> {
     if section.given("ledger").is_some() {
         let path = section.take("ledger", findings, |v| units::line(v, 4096))?;
         return Some(world.base.join(path));

@@ -10,6 +10,7 @@ use crate::config::finding::{Finding, Findings, Severity};
 use crate::config::{quantities, units};
 use crate::curtail::Watts;
 use crate::curtail::site::{Feeder, Group, Law, Site, Telemetry};
+use std::path::PathBuf;
 
 /// Everything that means nothing without `[site]`.
 const ONCE: [&str; 4] = ["curtail", "actuators", "meter", "gpu"];
@@ -78,6 +79,18 @@ pub(in crate::config) fn read(
         on_exit: curtail.on_exit,
         lab: lab?,
     }))
+}
+
+/// Where its ledger is, and nothing else. Outer `None`: that is wrong; inner: there is no site.
+pub(in crate::config) fn ledger(
+    document: &Document,
+    world: &World<'_>,
+    findings: &mut Findings,
+) -> Option<Option<PathBuf>> {
+    if !document.section("site").is_given() {
+        return Some(None);
+    }
+    law::ledger(&document.section("curtail"), world, findings).map(Some)
 }
 
 /// What `[site]` says.

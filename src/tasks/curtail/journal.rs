@@ -28,10 +28,15 @@ const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
 /// Entries that may wait for a disk that is full: ten minutes of turns. Then the oldest go, and the audit says so.
 const MOST_WAITING: usize = 600;
 
+/// The id of [`safe_order`].
+pub(super) const OWN_ORDER: &str = "o-0";
+
 pub(super) struct Journal {
     ledger: WriterHandle,
     batch: Batch,
     failing: bool,
+    /// Our own order is of this process alone.
+    forgets_own: bool,
 }
 
 impl Journal {
@@ -40,7 +45,14 @@ impl Journal {
             ledger,
             batch: Batch::default(),
             failing: false,
+            forgets_own: false,
         }
+    }
+
+    /// From now on our own order is not kept for the next start: whoever starts a proxy wants it to decide, and an order
+    /// that no source sent would bound mining until a person finds it.
+    pub(super) fn forget_own(&mut self) {
+        self.forgets_own = true;
     }
 
     /// Notes that a run begins.
@@ -118,6 +130,7 @@ impl Journal {
     fn row(&mut self, wall: Wall, controller: &Controller, output: &Output) {
         match output {
             Output::Save(save) => match &**save {
+                Save::Order(order) if self.forgets_own && order.id() == OWN_ORDER => {}
                 Save::Order(order) => self.batch.orders.push(OrderRow {
                     id: order.id(),
                     open: order.holds(),

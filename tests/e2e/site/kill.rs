@@ -4,7 +4,7 @@
 
 use super::desk::Letter;
 use super::plant::{Plan, Plant};
-use crate::lab::within;
+use crate::wait::looking;
 use sluice::sim::rng::Rng;
 use std::time::{Duration, Instant};
 
@@ -14,21 +14,17 @@ const CAPS: [f64; 5] = [0.8, 0.62, 0.45, 0.28, 0.1];
 const MOMENTS: Duration = Duration::from_secs(5);
 /// How soon after its start the proxy must know again where everything is.
 const RECONCILED: Duration = Duration::from_secs(10);
+/// Between two looks whether it does.
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[test]
-fn killed_at_2_moments_of_a_ramp_the_proxy_forgets_no_order_and_raises_nothing() {
-    kills(1, &[0.45, 0.1]);
-}
-
-#[test]
-#[ignore = "six sites one after the other take three minutes"]
 fn killed_at_30_moments_of_a_ramp_the_proxy_forgets_no_order_and_raises_nothing() {
     for seed in 1..=6 {
-        kills(seed, &CAPS);
+        kills(seed);
     }
 }
 
-fn kills(seed: u64, caps: &[f64]) {
+fn kills(seed: u64) {
     let mut plant = Plant::start(Plan {
         minimum_off: Duration::from_secs(3600),
         seed,
@@ -37,7 +33,7 @@ fn kills(seed: u64, caps: &[f64]) {
     let mut rng = Rng::new(seed);
     let full = plant.watts();
     let mut promised: Vec<(String, Letter, u64)> = Vec::new();
-    for cap in caps {
+    for cap in CAPS {
         let limit = (full * cap) as u64;
         let after = MOMENTS.mul_f64(rng.unit());
         // Every third moment is within the milliseconds in which the order is made durable and answered.
@@ -72,14 +68,11 @@ fn kills(seed: u64, caps: &[f64]) {
             continue; // killed before it had promised anything
         };
         let left = RECONCILED.saturating_sub(started.elapsed());
-        within(
-            left,
-            &format!("reconciled: {:?}", plant.desk.power()),
-            || {
-                let there = plant.watts() <= *limit as f64;
-                (there && plant.desk.power().held.is_none() && plant.desk.proven(id)).then_some(())
-            },
-        );
+        let what = || format!("reconciled: {:?}", plant.desk.power());
+        looking(PAUSE, left, what, || {
+            let there = plant.watts() <= *limit as f64;
+            (there && plant.desk.power().held.is_none() && plant.desk.proven(id)).then_some(())
+        });
         let reconciled = started.elapsed();
         let (status, again) = plant.desk.send(letter).expect("the API answers");
         assert_eq!(

@@ -5,8 +5,9 @@
 
 use super::desk::Desk;
 use super::eyes::Eyes;
-use crate::lab::{RUNTIME, easy_pool, eventually, sim_pool, within};
+use crate::lab::{RUNTIME, easy_pool, eventually, sim_pool};
 use crate::process::Process;
+use crate::wait::looking;
 use sluice::sim::pool::PoolHandle;
 use sluice::sim::site::address::address;
 use sluice::sim::site::faults::Faults;
@@ -26,6 +27,9 @@ use tempfile::TempDir;
 const COOLING_PERMILLE: u32 = 1050;
 /// Largest that a breaker need be: it is not what these tests are about.
 const ENOUGH_WATTS: u64 = 100_000_000;
+
+/// Between two looks at the whole site.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What to build.
 #[derive(Clone)]
@@ -48,6 +52,8 @@ pub struct Plan {
     pub restore_after: Duration,
     /// Where mining goes when a source is lost.
     pub safe_watts: u64,
+    /// Whether mining goes there, too, when the proxy ends.
+    pub on_exit: &'static str,
     /// Heartbeat and `dead_after` of the source `ems`; without it, it lives by its orders.
     pub heartbeat: Option<(&'static str, &'static str)>,
     /// All chance.
@@ -67,6 +73,7 @@ impl Plan {
             minimum_off: Duration::from_secs(8),
             restore_after: Duration::from_secs(2),
             safe_watts: 0,
+            on_exit: "leave",
             heartbeat: None,
             seed: 1,
         }
@@ -157,10 +164,21 @@ impl Plant {
     /// Waits until every machine mines and runs free, as far as the proxy knows.
     pub fn all_mine(&self) {
         let all = self.plan.machines();
-        within(Duration::from_secs(240), "every machine mines", || {
+        let what = || {
+            let mining = self.site.miners().map_or(0, |miners| miners.mining);
+            format!("every machine mines: {mining}, {:?}", self.desk.power())
+        };
+        looking(PAUSE, Duration::from_secs(240), what, || {
             let mining = self.site.miners().map_or(0, |miners| miners.mining);
             let known = self.desk.power().machines;
             (mining as usize == all && known.running == all).then_some(())
+        });
+    }
+
+    /// Waits until an order is kept, and proven to be.
+    pub fn proven(&self, order: &str) {
+        eventually("the order is proven", || {
+            self.desk.proven(order).then_some(())
         });
     }
 
@@ -350,10 +368,11 @@ fn heartbeat(plan: &Plan) -> String {
 
 fn law(plan: &Plan) -> String {
     format!(
-        "lab = true\nminimum_off = \"{}s\"\nminimum_on = \"5s\"\nrestore_after = \"{}s\"\nmost_cycles_a_day = 1000\nsafe = \"{} W\"\n",
+        "lab = true\nminimum_off = \"{}s\"\nminimum_on = \"5s\"\nrestore_after = \"{}s\"\nmost_cycles_a_day = 1000\nsafe = \"{} W\"\non_exit = \"{}\"\n",
         plan.minimum_off.as_secs(),
         plan.restore_after.as_secs(),
-        plan.safe_watts
+        plan.safe_watts,
+        plan.on_exit
     )
 }
 

@@ -49,12 +49,12 @@ fn a_log_that_nobody_reads_any_more_ends_even_when_it_follows() {
     let path = folder.path().join("ledger.db");
     write(&path, recorded());
     let args = LogArgs {
-        file: path,
+        which: Which::default(),
         follow: true,
         entries: 1000,
         json: true,
     };
-    let ended = print(&args, &mut Closed).expect_err("nobody reads");
+    let ended = print(&path, &args, &mut Closed).expect_err("nobody reads");
     assert!(matches!(ended, Ended::Output(_)), "{ended}");
 }
 

@@ -1,4 +1,5 @@
-//! Virtual time: a queue of events in nanoseconds from an arbitrary base. Not a scheduler: it knows no priorities.
+//! Virtual time: a queue of events in nanoseconds from an arbitrary base. Not a scheduler: it knows no priorities, and
+//! what an event is belongs to the world that plans it.
 //!
 //! Invariant: events leave in the order of their time, and in the order they were put in where times are equal.
 
@@ -13,40 +14,20 @@ pub const S: Ns = 1_000_000_000;
 /// One millisecond.
 pub const MS: Ns = 1_000_000;
 
-/// What can happen. Machines by number; the last field is the life of the controller that wanted it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Ev {
-    /// What comes every second: the wall clock, shares, connections, the meter, GPU telemetry, heartbeats.
-    Second,
-    /// The process comes up again.
-    Restart,
-    /// The controller's own timer.
-    Turn(u32),
-    /// A command reaches its machine.
-    Deliver(u32, u32),
-    /// What became of it reaches the driver.
-    Reply(u32, u32),
-    /// A machine is read.
-    Read(u32, u32),
-    /// What it said reaches the driver.
-    Seen(u32, u32),
-    /// A machine is read because it is its turn.
-    Poll(u32, u32),
-}
-
 /// Time and what is to come.
 #[derive(Debug)]
-pub struct Clock {
+pub struct Clock<E> {
     base: Instant,
     now: Ns,
     sequence: u64,
-    queue: BinaryHeap<Reverse<(Ns, u64, Ev)>>,
+    queue: BinaryHeap<Reverse<(Ns, u64, E)>>,
 }
 
-impl Clock {
+impl<E: Ord> Clock<E> {
     /// At the beginning.
     pub fn new() -> Self {
         Self {
+            // Machines may look back beyond the beginning.
             base: Instant::now() + Duration::from_secs(1_000_000),
             now: 0,
             sequence: 0,
@@ -61,7 +42,12 @@ impl Clock {
 
     /// The same as machines want it.
     pub fn instant(&self) -> Instant {
-        self.base + Duration::from_nanos(self.now)
+        self.at(self.now)
+    }
+
+    /// Any time as machines want it.
+    pub fn at(&self, ns: Ns) -> Instant {
+        self.base + Duration::from_nanos(ns)
     }
 
     /// A machine's time as ours.
@@ -75,14 +61,14 @@ impl Clock {
     }
 
     /// Plans an event; what is past happens now.
-    pub fn plan(&mut self, at: Ns, event: Ev) {
+    pub fn plan(&mut self, at: Ns, event: E) {
         self.sequence += 1;
         let at = at.max(self.now);
         self.queue.push(Reverse((at, self.sequence, event)));
     }
 
     /// The next event up to `end`, and time moves to it.
-    pub fn next(&mut self, end: Ns) -> Option<Ev> {
+    pub fn next(&mut self, end: Ns) -> Option<E> {
         let Reverse((at, _, _)) = self.queue.peek()?;
         if *at > end {
             return None;
