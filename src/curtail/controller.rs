@@ -12,6 +12,7 @@
 
 mod decide;
 mod judge;
+mod take;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -24,17 +25,15 @@ use super::{
     fleet::{Facts, Kind},
     headroom::Headroom,
     machine::{Machine, Then},
-    orders::{Digest, Order, Orders, Passage},
+    orders::Orders,
     plan::Field,
-    reserve::{Gpu, Reservation, Reservations},
-    signal::{Ask, Envelope, Refusal},
+    reserve::{Gpu, Reservations},
     site::{Metered, Site},
     timeline::Limits,
     trim::Trim,
-    view::{OrderState, ReservationState},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -42,6 +41,9 @@ use std::{
 const TICK: Duration = Duration::from_secs(1);
 /// After a restart, longest wait for machines that were commanded before to be seen.
 const RECONCILE: Duration = Duration::from_secs(60);
+
+/// Alarms that are shown.
+const ALARMS: usize = 64;
 
 /// The power machine. See the module.
 #[derive(Debug)]
@@ -62,7 +64,8 @@ pub struct Controller {
     recovering: Option<Instant>,
     /// When a machine last became known.
     grew: Instant,
-    alarms: BTreeSet<String>,
+    /// The latest, each once.
+    alarms: VecDeque<String>,
     out: VecDeque<Output>,
     due: Instant,
 }
@@ -84,7 +87,7 @@ impl Controller {
             headroom: Headroom::default(),
             recovering: None,
             grew: now,
-            alarms: BTreeSet::new(),
+            alarms: VecDeque::new(),
             out: VecDeque::new(),
             due: now,
             site,
@@ -149,7 +152,15 @@ impl Controller {
     fn restore(&mut self, now: Instant, save: Save) {
         let wall = self.wall(now);
         match save {
-            Save::Order(order) => self.orders.recover(now, wall, order),
+            Save::Order(order) => {
+                if order.holds() && !self.site.has(&order.envelope.scope) {
+                    self.alarm(format!(
+                        "{} is for a feeder or group that is no longer configured: it binds nothing",
+                        order.id()
+                    ));
+                }
+                self.orders.recover(now, wall, order);
+            }
             Save::Reservation(one) => {
                 self.orders.at_least(one.n + 1);
                 if one.open() {
@@ -160,226 +171,6 @@ impl Controller {
             Save::Fence { source, fence } => self.orders.recover_fence(&source, fence),
         }
         self.recovering.get_or_insert(now + RECONCILE);
-    }
-
-    fn signal(&mut self, now: Instant, call: u64, envelope: Envelope, digest: Digest, admin: bool) {
-        let passage = self
-            .orders
-            .fence(&envelope.source, envelope.epoch, envelope.seq, &digest);
-        let answer = match passage {
-            Ok(Passage::Repeat(id)) => self.again(now, &id),
-            Ok(Passage::New) => match self.check(now, &envelope) {
-                Ok(()) => return self.take(now, call, envelope, digest, admin),
-                Err(refusal) => Err(refusal),
-            },
-            Err(refusal) => {
-                if refusal == Refusal::SequenceConflict {
-                    self.alarm(format!(
-                        "{} sent other bytes under a sequence number it had used: {}/{}",
-                        envelope.source, envelope.epoch, envelope.seq
-                    ));
-                }
-                Err(refusal)
-            }
-        };
-        self.out.push_back(Output::Answer { call, answer });
-    }
-
-    fn check(&self, now: Instant, envelope: &Envelope) -> Result<(), Refusal> {
-        let nameplate = self.field(now).sums(|_, kind| kind.model.watts).site;
-        self.orders
-            .check(&self.site, self.wall(now), envelope, nameplate)?;
-        let law = &self.site.law;
-        let full = match envelope.ask {
-            Ask::Reserve(_) => self.reservations.open().count() >= law.most_reservations,
-            Ask::Release(_) => false,
-            _ => self.orders.in_force().count() >= law.most_orders,
-        };
-        match full {
-            true => Err(Refusal::TooMany),
-            false => Ok(()),
-        }
-    }
-
-    fn take(&mut self, now: Instant, call: u64, envelope: Envelope, digest: Digest, admin: bool) {
-        let wall = self.wall(now);
-        let source = envelope.source.clone();
-        let at = (envelope.epoch, envelope.seq);
-        let (id, answer) = match envelope.ask.clone() {
-            Ask::Release(id) => {
-                let by = (!admin).then_some(source.as_str());
-                match self.release(now, &id, by, admin) {
-                    Ok(()) => (id, Ok(Answer::Done)),
-                    Err(refusal) => {
-                        self.out.push_back(Output::Answer {
-                            call,
-                            answer: Err(refusal),
-                        });
-                        return;
-                    }
-                }
-            }
-            Ask::Reserve(_) => {
-                let n = self.orders.number();
-                let reserved = self.reservations.open().next().is_some();
-                let watts = self.gpu.watts(now);
-                self.gpu.read(now, watts, reserved);
-                self.reservations.all.push(Reservation {
-                    n,
-                    envelope,
-                    accepted_at: wall,
-                    state: ReservationState::Pending,
-                    granted_at: None,
-                    granted: Watts::ZERO,
-                    achievable: None,
-                    base: Watts::ZERO,
-                    accepted: Some(now),
-                    renewed: None,
-                });
-                self.turn(now);
-                self.save_reservation(n);
-                let id = format!("r-{n}");
-                let answer = self.again(now, &id);
-                (id, answer)
-            }
-            _ => {
-                let n = self.orders.number();
-                let from = self.drawn(now, &envelope.scope);
-                let order = Order {
-                    n,
-                    envelope,
-                    accepted_at: wall,
-                    from,
-                    state: OrderState::Accepted,
-                    proven_at: None,
-                    accepted: Some(now),
-                    renewed: None,
-                };
-                self.orders.all.insert(n, order);
-                self.turn(now);
-                self.save_order(n);
-                let id = format!("o-{n}");
-                let answer = self.again(now, &id);
-                (id, answer)
-            }
-        };
-        self.hear(now, &source);
-        let fence = self.orders.pass((&source, at.0, at.1), digest, &id);
-        self.out
-            .push_back(Output::Save(Box::new(Save::Fence { source, fence })));
-        let answer = answer.map(|answer| match answer {
-            Answer::Order { status, .. } => Answer::Order {
-                status,
-                repeated: false,
-            },
-            Answer::Reservation { status, .. } => Answer::Reservation {
-                status,
-                repeated: false,
-            },
-            other => other,
-        });
-        self.out.push_back(Output::Answer { call, answer });
-    }
-
-    fn heartbeat(
-        &mut self,
-        now: Instant,
-        source: &str,
-        at: (u64, u64),
-        issued: Wall,
-        digest: Digest,
-    ) -> Result<Answer, Refusal> {
-        match self.orders.fence(source, at.0, at.1, &digest)? {
-            Passage::Repeat(_) => return Ok(Answer::Done),
-            Passage::New => {}
-        }
-        let skew = i64::try_from(self.site.law.skew.as_millis()).unwrap_or(i64::MAX);
-        if issued.0.saturating_sub(self.wall(now).0).saturating_abs() > skew {
-            return Err(Refusal::ClockSkew);
-        }
-        self.hear(now, source);
-        let fence = self.orders.pass((source, at.0, at.1), digest, "heartbeat");
-        let source = source.to_owned();
-        self.out
-            .push_back(Output::Save(Box::new(Save::Fence { source, fence })));
-        self.due = now;
-        Ok(Answer::Done)
-    }
-
-    fn hear(&mut self, now: Instant, source: &str) {
-        for n in self.orders.hear(now, source) {
-            self.save_order(n);
-        }
-    }
-
-    fn release(
-        &mut self,
-        now: Instant,
-        id: &str,
-        by: Option<&str>,
-        admin: bool,
-    ) -> Result<(), Refusal> {
-        let unknown = Refusal::UnknownOrder;
-        let mine = |source: &str| by.is_none_or(|by| by == source);
-        let (kind, n) = number(id).ok_or(unknown)?;
-        match kind {
-            'o' => {
-                let order = self.orders.all.get(&n).ok_or(unknown)?;
-                if order.is_stop() && !admin {
-                    return Err(Refusal::Forbidden);
-                }
-                if !mine(&order.envelope.source) || !self.orders.end(n) {
-                    return Err(unknown);
-                }
-                self.save_order(n);
-            }
-            _ => {
-                let one = self.reservations.find(n).ok_or(unknown)?;
-                if !mine(&one.envelope.source) || !self.reservations.release(n) {
-                    return Err(unknown);
-                }
-                self.save_reservation(n);
-            }
-        }
-        self.due = now;
-        Ok(())
-    }
-
-    fn renew(
-        &mut self,
-        now: Instant,
-        id: &str,
-        expires_at: Wall,
-        by: Option<&str>,
-    ) -> Result<Answer, Refusal> {
-        let unknown = Refusal::UnknownOrder;
-        let mine = |source: &str| by.is_none_or(|by| by == source);
-        let wall = self.wall(now);
-        if expires_at <= wall {
-            return Err(Refusal::Expired);
-        }
-        let (kind, n) = number(id).ok_or(unknown)?;
-        match kind {
-            'o' => {
-                let order = self.orders.all.get_mut(&n).filter(|order| order.holds());
-                let order = order
-                    .filter(|order| mine(&order.envelope.source))
-                    .ok_or(unknown)?;
-                order.renew(now, wall, expires_at);
-                let source = order.envelope.source.clone();
-                self.hear(now, &source);
-                self.save_order(n);
-            }
-            _ => {
-                let one = self.reservations.find(n).ok_or(unknown)?;
-                if !mine(&one.envelope.source) || !self.reservations.renew(now, wall, n, expires_at)
-                {
-                    return Err(unknown);
-                }
-                self.save_reservation(n);
-            }
-        }
-        self.again(now, id)
     }
 
     fn then(&mut self, id: MachineId, then: Then) {
@@ -410,9 +201,14 @@ impl Controller {
     }
 
     fn alarm(&mut self, text: String) {
-        if self.alarms.insert(text.clone()) {
-            self.out.push_back(Output::Alarm(text));
+        if self.alarms.contains(&text) {
+            return;
         }
+        if self.alarms.len() == ALARMS {
+            self.alarms.pop_front();
+        }
+        self.alarms.push_back(text.clone());
+        self.out.push_back(Output::Alarm(text));
     }
 
     fn save_order(&mut self, n: u64) {
@@ -579,14 +375,4 @@ impl Controller {
         };
         self.trim.read(now, watts.map(|watts| watts - elsewhere));
     }
-}
-
-/// `o-17` is order 17, `r-3` reservation 3.
-fn number(id: &str) -> Option<(char, u64)> {
-    let (kind, n) = id.split_once('-')?;
-    let kind = kind
-        .chars()
-        .next()
-        .filter(|c| matches!(c, 'o' | 'r') && kind.len() == 1)?;
-    n.parse().ok().map(|n| (kind, n))
 }

@@ -237,7 +237,11 @@ impl Machine {
         let worn = starts >= law.most_cycles_a_day && now.saturating_duration_since(since) < DAY;
         match self.setpoint {
             Setpoint::Run => false,
-            Setpoint::Percent(_) => self.standing == Standing::Proven,
+            Setpoint::Percent(_) => match self.standing {
+                Standing::Proven => true,
+                Standing::Failed { .. } => everyone,
+                _ => false,
+            },
             Setpoint::Withdrawn => dwelt,
             Setpoint::Off => match self.standing {
                 Standing::Proven => dwelt && !worn,
@@ -607,7 +611,12 @@ impl Machine {
 
 /// Whether telemetry shows a machine at (or below) its setpoint.
 fn gives(kind: &Kind, setpoint: Setpoint, seen: &Observation) -> bool {
-    let slack = Watts((kind.model.watts.0 / 20).max(30));
+    // A trimmed one counts with what it shows; how far that may be from the table says how far tables are off.
+    let part = match setpoint {
+        Setpoint::Percent(_) => 10,
+        _ => 20,
+    };
+    let slack = Watts((kind.model.watts.0 / part).max(30));
     let within = |watts: Watts| seen.watts.is_none_or(|seen| seen <= watts + slack);
     match setpoint {
         Setpoint::Run => seen.mode == Mode::Running,

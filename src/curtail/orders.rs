@@ -22,7 +22,9 @@ use std::{
 };
 
 /// Answers of one source that are remembered for repeats: more than a sender retries within a lease.
-const REMEMBERED: usize = 256;
+const REMEMBERED: usize = 64;
+/// The id under which a sign of life is remembered.
+pub const HEARTBEAT: &str = "heartbeat";
 /// Missed heartbeats after which nothing is raised (CURTAILMENT.md section 5).
 const MISSED: u32 = 3;
 /// A cap below this part of the nameplate, and not zero, is taken for kilowatts sent as watts.
@@ -118,8 +120,12 @@ impl Order {
 
     /// Moves the end of the lease. `wall` is the time now.
     pub fn renew(&mut self, now: Instant, wall: Wall, expires_at: Wall) {
-        self.envelope.expires_at = expires_at;
-        self.renewed = Some(now + span(wall, expires_at));
+        let end = now + span(wall, expires_at);
+        // A renewal that comes late, or again, shortens nothing.
+        if end > self.expires() {
+            self.envelope.expires_at = expires_at;
+            self.renewed = Some(end);
+        }
     }
 
     fn start(&self) -> Instant {
@@ -236,11 +242,7 @@ impl Orders {
     }
 
     fn check_ask(&self, site: &Site, envelope: &Envelope, nameplate: Watts) -> Result<(), Refusal> {
-        let known = match &envelope.scope {
-            Scope::Mining | Scope::Site => true,
-            Scope::Feeder(name) => site.feeders.iter().any(|feeder| feeder.name == *name),
-            Scope::Group(name) => site.groups.iter().any(|group| group.name == *name),
-        };
+        let known = site.has(&envelope.scope);
         let part = matches!(envelope.scope, Scope::Feeder(_) | Scope::Group(_));
         let whole_only = matches!(envelope.ask, Ask::Setpoint(_) | Ask::Reserve(_));
         if !known || (part && whole_only) {
@@ -297,6 +299,8 @@ impl Orders {
         let heard = self.sources.get_mut(source).expect("checked");
         let fence = &mut heard.fence;
         (fence.epoch, fence.seq) = (epoch, seq);
+        // Signs of life come by the thousand: only the latest is kept, so that they push out no order's answer.
+        fence.answers.retain(|answer| answer.3 != HEARTBEAT);
         if fence.answers.len() == REMEMBERED {
             fence.answers.pop_front();
         }
@@ -375,15 +379,20 @@ impl Orders {
         changed
     }
 
-    /// Ends order `n` by hand.
+    /// Ends order `n` by hand. With the last one whose lease ran out its source is no longer lost.
     pub fn end(&mut self, n: u64) -> bool {
-        match self.all.get_mut(&n) {
-            Some(order) if order.holds() => {
-                order.state = OrderState::Ended;
-                true
-            }
-            _ => false,
+        let Some(order) = self.all.get_mut(&n).filter(|order| order.holds()) else {
+            return false;
+        };
+        order.state = OrderState::Ended;
+        let source = order.envelope.source.clone();
+        let expired = self
+            .in_force()
+            .any(|of| of.envelope.source == source && of.state == OrderState::Expired);
+        if let (false, Some(heard)) = (expired, self.sources.get_mut(&source)) {
+            heard.lapsed = false;
         }
+        true
     }
 
     fn forget(&mut self) {

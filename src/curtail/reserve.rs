@@ -251,8 +251,12 @@ impl Reservations {
     pub fn renew(&mut self, now: Instant, wall: Wall, n: u64, expires_at: Wall) -> bool {
         match self.all.iter_mut().find(|one| one.n == n && one.open()) {
             Some(one) => {
-                one.envelope.expires_at = expires_at;
-                one.renewed = Some(now + span(wall, expires_at));
+                let end = now + span(wall, expires_at);
+                // A renewal that comes late, or again, shortens nothing.
+                if end > one.expires() {
+                    one.envelope.expires_at = expires_at;
+                    one.renewed = Some(end);
+                }
                 true
             }
             None => false,

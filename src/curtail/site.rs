@@ -2,7 +2,7 @@
 //!
 //! Invariant: indices ([`GroupId`], [`FeederId`]) are positions in [`Site::groups`] and [`Site::feeders`].
 
-use super::Watts;
+use super::{Watts, signal::Scope};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -43,6 +43,17 @@ pub struct Site {
     pub telemetry: Telemetry,
     /// The knobs of the control law.
     pub law: Law,
+}
+
+impl Site {
+    /// Whether there is such a part.
+    pub fn has(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::Mining | Scope::Site => true,
+            Scope::Feeder(name) => self.feeders.iter().any(|feeder| feeder.name == *name),
+            Scope::Group(name) => self.groups.iter().any(|group| group.name == *name),
+        }
+    }
 }
 
 /// A feeder and its breaker.

@@ -14,6 +14,8 @@ const READINGS: usize = 10;
 const FAR: f64 = 0.03;
 /// Largest correction, of what is counted.
 const MOST: f64 = 0.10;
+/// So far from the count, of it, a settled meter shows something else: kilowatts as watts, or another feeder.
+const DOUBTFUL: f64 = 0.30;
 /// A reading older than this is none.
 const STALE: Duration = Duration::from_secs(10);
 /// Shares tell of the time before they came: so long after a command they say nothing of what is counted now.
@@ -39,6 +41,7 @@ pub struct Trim {
     read: usize,
     reading: Option<(Watts, Instant)>,
     fresh: bool,
+    doubt: Option<(Watts, Watts)>,
     /// A command was on its way then.
     moved: Option<Instant>,
     /// Shares since counting began: how many, and their watts times how many.
@@ -50,6 +53,14 @@ pub struct Trim {
 impl Trim {
     /// A reading of what mining draws at the meter, or that there is none to be believed.
     pub fn read(&mut self, now: Instant, mining: Option<Watts>) {
+        let gap = self
+            .reading
+            .is_none_or(|(_, at)| now.saturating_duration_since(at) > STALE);
+        if mining.is_none() || gap {
+            // What was known of a fleet that nobody watched may be long gone; what it may draw beyond the count stays.
+            self.seen = 0;
+            self.bias = self.bias.max(0.0);
+        }
         self.reading = mining.map(|watts| (watts, now));
         self.fresh = mining.is_some();
         match mining {
@@ -101,6 +112,17 @@ impl Trim {
         };
         let most = counted * MOST;
         self.bias = self.bias.clamp(-most, most);
+        let far = last(known).abs() > counted * DOUBTFUL;
+        self.doubt = (known == READINGS && far).then_some((meter, Watts(counted as i64)));
+        if self.doubt.is_some() {
+            self.bias = self.bias.max(0.0);
+        }
+    }
+
+    /// What the meter shows and what is counted, where they are too far apart to be of the same fleet: nothing is started
+    /// into what such a meter leaves free.
+    pub fn doubt(&self) -> Option<(Watts, Watts)> {
+        self.doubt
     }
 
     /// Shares stand for so many watts at the meter, of which `committed` count. More than chance can explain is believed to
@@ -202,7 +224,38 @@ mod tests {
     #[test]
     fn no_meter_moves_the_count_by_more_than_a_tenth() {
         assert_eq!(learned(9_000_000, 1_000_000, 50), 100_000);
-        assert_eq!(learned(0, 1_000_000, 500), -100_000);
+        assert_eq!(learned(800_000, 1_000_000, 500), -100_000);
+    }
+
+    #[test]
+    fn a_meter_of_something_else_is_doubted_and_frees_nothing() {
+        for (meter, doubted) in [(690, true), (710, false), (1_290, false), (1_310, true)] {
+            let mut trim = Trim::default();
+            let now = Instant::now();
+            for _ in 0..READINGS {
+                assert_eq!(trim.doubt(), None);
+                trim.read(now, Some(Watts(meter)));
+                trim.learn(now, Watts(1_000), true);
+            }
+            assert_eq!(trim.doubt().is_some(), doubted, "{meter} of 1000");
+            assert!(!doubted || trim.bias() >= Watts::ZERO);
+        }
+    }
+
+    #[test]
+    fn after_a_gap_in_its_readings_the_meter_lowers_no_count_until_it_has_been_read_anew() {
+        let mut trim = Trim::default();
+        let now = Instant::now();
+        for _ in 0..READINGS {
+            trim.read(now, Some(Watts(950)));
+            trim.learn(now, Watts(1_000), true);
+        }
+        assert!(trim.bias() < Watts(-30));
+        for reading in [None, Some(Watts(950))] {
+            let mut trim = trim;
+            trim.read(now + STALE + Duration::from_secs(1), reading);
+            assert_eq!(trim.bias(), Watts::ZERO);
+        }
     }
 
     #[test]

@@ -160,7 +160,11 @@ impl Books {
 }
 
 fn gives(kind: &Kind, setpoint: Setpoint, seen: &Observation) -> bool {
-    let slack = (kind.model.watts.0 / 20).max(30);
+    let part = match setpoint {
+        Setpoint::Percent(_) => 10,
+        _ => 20,
+    };
+    let slack = (kind.model.watts.0 / part).max(30);
     let low = seen
         .watts
         .is_some_and(|watts| watts.0 <= kind.watts(setpoint).0 + slack);

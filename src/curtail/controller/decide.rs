@@ -66,6 +66,13 @@ impl Controller {
         let settled = !self.machines.iter().any(|machine| machine.moving());
         let counted = self.field(now).sums(|machine, kind| machine.expected(kind));
         self.trim.learn(now, counted.site, settled);
+        if self.trim.doubt().is_some() {
+            self.alarm(
+                "the meter is off by more than 30 % from what is counted (wrong unit, or the meter of something else?): \
+                 nothing is started into what it leaves free"
+                    .into(),
+            );
+        }
         if !settled && self.trim.meter(now).is_some() {
             let committed = self
                 .field(now)

@@ -127,6 +127,14 @@ impl Controller {
         let drawn = self.of(&balance.drawn, &order.envelope.scope);
         let floor = self.of(&balance.floor, &order.envelope.scope);
         let whole = matches!(order.envelope.scope, Scope::Mining | Scope::Site);
+        if !self.site.has(&order.envelope.scope) {
+            return OrderState::Failed;
+        }
+        // Whoever is off still idles.
+        let allowed = match order.is_stop() {
+            true => allowed.max(self.idle(now)),
+            false => allowed,
+        };
         let tolerance = allowed.scaled(self.site.law.deadband_permille);
         let metered = self.trim.level(now).filter(|_| whole);
         // Twice the deadband: the mean of ten noisy readings stays within that.
@@ -190,6 +198,11 @@ impl Controller {
         }
     }
 
+    /// What is drawn when every machine is off.
+    fn idle(&self, now: Instant) -> Watts {
+        self.field(now).sums(|_, kind| kind.model.idle).site
+    }
+
     fn sentence(&self, order: &Order, allowed: Watts, drawn: Watts, floor: Watts) -> String {
         let waiting = self
             .machines
@@ -200,10 +213,17 @@ impl Controller {
             .iter()
             .filter(|m| matches!(m.standing, Standing::Failed { .. }));
         match order.state {
+            _ if !self.site.has(&order.envelope.scope) => {
+                "its feeder or group is no longer configured: it binds nothing".into()
+            }
+            OrderState::Proven if order.is_stop() => {
+                format!("everything is off, {drawn} are drawn idle")
+            }
             OrderState::Proven => format!("kept: {drawn} of {allowed} counted"),
             OrderState::Ended => "over".into(),
             OrderState::Expired => {
-                "its lease ran out; it binds until its source is heard again".into()
+                "its lease ran out; it binds until its source is heard again or an operator ends it"
+                    .into()
             }
             OrderState::Partial | OrderState::Failed if floor > allowed => format!(
                 "cannot be kept: {floor} is the least that can be reached, {allowed} is allowed ({} machines failed)",

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 impl Controller {
     /// What is in force under this id, as the answer to a signal that had been taken before.
     pub(super) fn again(&self, now: Instant, id: &str) -> Result<Answer, Refusal> {
-        let Some((kind, n)) = super::number(id) else {
+        let Some((kind, n)) = super::take::number(id) else {
             return Ok(Answer::Done);
         };
         match kind {
