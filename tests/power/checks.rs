@@ -445,6 +445,8 @@ impl World {
             return;
         }
         let limit = match envelope.ask {
+            // An emergency stop leaves what boards draw that are off.
+            Ask::Cap(Watts::ZERO) if envelope.class == 0 => self.plan.idle(),
             Ask::Cap(watts) | Ask::Setpoint(watts) if envelope.scope != Scope::Site => watts,
             _ => order.limit_watts,
         };

@@ -278,12 +278,12 @@ fn an_emergency_stop_puts_everything_off_and_nothing_wakes_before_its_release() 
     });
     world.run(60);
     assert!(world.units.iter().all(|unit| unit.device.asleep()));
-    // Idle boards draw on: the order says so, to the watt.
+    // Idle boards draw on: no more can be had, and the order says what is left.
     let status = world.status(&id);
-    assert_eq!(status.state, OrderState::Partial);
-    let idle = world.books.truth.site;
-    let excess = status.excess_watts.expect("partial").0 as f64;
-    assert!((excess - idle).abs() < idle * 0.1, "{excess} of {idle}");
+    assert_eq!(status.state, OrderState::Proven);
+    assert!(status.text.contains("drawn idle"), "{}", status.text);
+    let idle = world.plan.idle().0 as f64;
+    assert!(world.books.truth.site <= idle * 1.0001);
     let raises = world.books.raises;
     world.run(900);
     assert_eq!(world.books.raises, raises);

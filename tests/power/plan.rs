@@ -178,10 +178,19 @@ impl Plan {
 
     /// What all machines draw at the meter by their nameplates.
     pub fn nameplate(&self) -> Watts {
+        self.sum(|model| model.watts)
+    }
+
+    /// What all machines draw at the meter when they are off.
+    pub fn idle(&self) -> Watts {
+        self.sum(|model| model.idle_watts)
+    }
+
+    fn sum(&self, watts: impl Fn(&model::Model) -> f64) -> Watts {
         let groups = &self.site.groups;
         let one = |(n, of): (usize, &usize)| {
             let overhead = groups[n % groups.len()].overhead_permille;
-            Watts(models()[*of].watts as i64).scaled(overhead)
+            Watts(watts(&models()[*of]) as i64).scaled(overhead)
         };
         self.machines.iter().enumerate().map(one).sum()
     }

@@ -106,6 +106,16 @@ impl Controller {
         }
     }
 
+    /// The same, as far as there is more to be done: an emergency stop leaves what boards draw that are off.
+    fn reaches(&self, now: Instant, order: &Order) -> Watts {
+        let idle = || self.field(now).sums(|_, kind| kind.model.idle).site;
+        let allowed = self.allows(now, order).at_least_zero();
+        match order.is_stop() {
+            true => allowed.max(idle()),
+            false => allowed,
+        }
+    }
+
     /// The part of `sums` that a scope means.
     pub(super) fn of(&self, sums: &Sums, scope: &Scope) -> Watts {
         let (parts, at) = match scope {
@@ -123,18 +133,13 @@ impl Controller {
     }
 
     fn state(&self, now: Instant, order: &Order, balance: &Balance) -> OrderState {
-        let allowed = self.allows(now, order).at_least_zero();
+        let allowed = self.reaches(now, order);
         let drawn = self.of(&balance.drawn, &order.envelope.scope);
         let floor = self.of(&balance.floor, &order.envelope.scope);
         let whole = matches!(order.envelope.scope, Scope::Mining | Scope::Site);
         if !self.site.has(&order.envelope.scope) {
             return OrderState::Failed;
         }
-        // Whoever is off still idles.
-        let allowed = match order.is_stop() {
-            true => allowed.max(self.idle(now)),
-            false => allowed,
-        };
         let tolerance = allowed.scaled(self.site.law.deadband_permille);
         let metered = self.trim.level(now).filter(|_| whole);
         // Twice the deadband: the mean of ten noisy readings stays within that.
@@ -162,7 +167,7 @@ impl Controller {
     /// An order as it stands.
     pub(super) fn status(&self, now: Instant, order: &Order, balance: &Balance) -> OrderStatus {
         let scope = &order.envelope.scope;
-        let allowed = self.allows(now, order).at_least_zero();
+        let allowed = self.reaches(now, order);
         let drawn = self.of(&balance.drawn, scope);
         let floor = self.of(&balance.floor, scope);
         let whole = matches!(scope, Scope::Mining | Scope::Site);
@@ -190,17 +195,12 @@ impl Controller {
             proven_at: order.proven_at,
             ends_at: order.envelope.ends_at,
             expires_at: order.envelope.expires_at,
-            limit_watts: allowed,
+            limit_watts: self.allows(now, order).at_least_zero(),
             excess_watts: partial.then_some(excess),
             achievable_watts: (floor > allowed).then_some(floor),
             eta_s: (balance.eta > Duration::ZERO).then(|| balance.eta.as_secs() + 1),
             text: self.sentence(order, allowed, drawn, floor),
         }
-    }
-
-    /// What is drawn when every machine is off.
-    fn idle(&self, now: Instant) -> Watts {
-        self.field(now).sums(|_, kind| kind.model.idle).site
     }
 
     fn sentence(&self, order: &Order, allowed: Watts, drawn: Watts, floor: Watts) -> String {
