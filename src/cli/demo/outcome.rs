@@ -327,12 +327,12 @@ impl Outcome {
                 brackets(&self.reasons)
             ),
             format!(
-                "forwarded  {} met a pool's difficulty; pools counted {counted}; {} lost{}",
+                "forwarded  {} met a pool's difficulty; pools counted {counted}; {} not counted{}",
                 self.forwarded,
                 self.forwarded.abs_diff(counted),
                 match self.forwarded == counted {
                     true => "",
-                    false => " with pool A when it died",
+                    false => ", named below",
                 }
             ),
         ]);
