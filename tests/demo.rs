@@ -20,7 +20,7 @@ fn the_demo_fails_over_loses_nothing_and_says_so() {
     assert_eq!(sent, judged, "{told}");
     assert_eq!(judged, accepted + refused, "{told}");
 
-    // forwarded  86 met a pool's difficulty; pools counted 84; 2 lost with pool A when it died
+    // forwarded  86 met a pool's difficulty; pools counted 84; 2 not counted, named below
     let [forwarded, counted, lost, ..] = numbers(&summary, "forwarded ")[..] else {
         panic!("no accounts of forwarded shares: {told}");
     };
