@@ -16,6 +16,7 @@
 
 mod fleet;
 mod journal;
+mod waiting;
 
 use super::power::{Power, Told};
 use super::reconcile::{Command, Desk, Report, What};
@@ -509,3 +510,6 @@ fn wall() -> Wall {
         .unwrap_or_default();
     Wall(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,17 @@
 //! The controller's task and the ledger: one batch a turn, written before anything of it acts.
 //!
-//! Not the file (that is `ledger/`). Invariant: what could not be written stays at the head of the next batch, so the
-//! audit has no hole when there is room again.
+//! Not the file (that is `ledger/`). Invariant: what could not be written stays at the head of the next batch, within the
+//! bounds of `waiting.rs`, so that a disk that was full for however long is written to again when it has room.
 //!
 //! | kind of entry | body |
 //! |---|---|
 //! | `start` | version, hash of the configuration, the site: a replay begins here |
 //! | `raw` | who sent it, the bytes as they came |
 //! | `turn` | milliseconds since the start, inputs, outputs |
+//! | `lost` | how many entries of which moments found no room while the disk was full |
 
 use super::fleet::{Fleet, Intent};
+use super::waiting::Waiting;
 use crate::curtail::Wall;
 use crate::curtail::controller::{Controller, Input, Output, Save};
 use crate::curtail::orders::{Fence, Order};
@@ -18,22 +20,20 @@ use crate::curtail::reserve::Reservation;
 use crate::curtail::signal::{Ask, Envelope, Scope};
 use crate::curtail::site::Site;
 use crate::curtail::view::OrderState;
-use crate::ledger::{Batch, Entry, OrderRow, Recovered, Row, WriterHandle};
+use crate::ledger::{Entry, LedgerError, OrderRow, Recovered, Row, WriterHandle};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tracing::{error, info, warn};
 
 /// Longest lease that is written: a year.
 const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
-/// Entries that may wait for a disk that is full: ten minutes of turns. Then the oldest go, and the audit says so.
-const MOST_WAITING: usize = 600;
 
 /// The id of [`safe_order`].
 pub(super) const OWN_ORDER: &str = "o-0";
 
 pub(super) struct Journal {
     ledger: WriterHandle,
-    batch: Batch,
+    waiting: Waiting,
     failing: bool,
     /// Our own order is of this process alone.
     forgets_own: bool,
@@ -43,7 +43,7 @@ impl Journal {
     pub(super) fn new(ledger: WriterHandle) -> Self {
         Self {
             ledger,
-            batch: Batch::default(),
+            waiting: Waiting::default(),
             failing: false,
             forgets_own: false,
         }
@@ -73,7 +73,7 @@ impl Journal {
 
     fn note(&mut self, wall: Wall, kind: &str, body: &impl Serialize) {
         let body = serde_json::to_string(body).expect("plain values");
-        self.batch.audit.push(Entry {
+        self.waiting.batch.audit.push(Entry {
             at_ms: wall.0,
             kind: kind.into(),
             body,
@@ -91,59 +91,63 @@ impl Journal {
         if !(turn.inputs.is_empty() && turn.outputs.is_empty()) {
             self.note(wall, "turn", turn);
         }
-        self.batch.machines.extend(fleet.learned());
+        self.waiting.batch.machines.extend(fleet.learned());
         for output in &turn.outputs {
             self.row(wall, controller, output);
         }
-        if self.batch.is_empty() {
+        if self.waiting.batch.is_empty() {
             return true;
         }
-        match self.ledger.commit(self.batch.clone()).await {
+        match self.write().await {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
                     info!("the journal can be written again");
                 }
-                self.batch = Batch::default();
                 true
             }
             Err(why) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    error!(%why, "the journal cannot be written: nothing is raised and no order is taken until it can");
+                    error!(%why, "the journal cannot be written: nothing is raised, and whoever sends an order is told that it may not last, until it can");
                 }
-                self.bound();
+                if self.waiting.bound() {
+                    warn!(
+                        "the disk has been full for too long: from now on audit entries are lost, the oldest first"
+                    );
+                }
                 false
             }
         }
     }
 
-    fn bound(&mut self) {
-        let surplus = self.batch.audit.len().saturating_sub(MOST_WAITING);
-        if surplus > 0 {
-            self.batch.audit.drain(..surplus);
-            warn!(
-                entries = surplus,
-                "audit entries were lost: the disk has been full for too long"
-            );
+    async fn write(&mut self) -> Result<(), LedgerError> {
+        while !self.waiting.batch.is_empty() {
+            let part = self.waiting.part();
+            if let Err(why) = self.ledger.commit(part.clone()).await {
+                self.waiting.give_back(part);
+                return Err(why);
+            }
+            self.waiting.written(&part);
         }
+        Ok(())
     }
 
     fn row(&mut self, wall: Wall, controller: &Controller, output: &Output) {
         match output {
             Output::Save(save) => match &**save {
                 Save::Order(order) if self.forgets_own && order.id() == OWN_ORDER => {}
-                Save::Order(order) => self.batch.orders.push(OrderRow {
+                Save::Order(order) => self.waiting.batch.orders.push(OrderRow {
                     id: order.id(),
                     open: order.holds(),
                     body: json(order),
                     changed_ms: wall.0,
                 }),
-                Save::Reservation(one) => self.batch.orders.push(OrderRow {
+                Save::Reservation(one) => self.waiting.batch.orders.push(OrderRow {
                     id: one.id(),
                     open: one.open(),
                     body: json(one),
                     changed_ms: wall.0,
                 }),
-                Save::Fence { source, fence } => self.batch.fences.push(Row {
+                Save::Fence { source, fence } => self.waiting.batch.fences.push(Row {
                     key: source.clone(),
                     body: json(fence),
                 }),
@@ -156,7 +160,7 @@ impl Journal {
                     setpoint: *setpoint,
                     at: wall,
                 };
-                self.batch.intents.push(Row {
+                self.waiting.batch.intents.push(Row {
                     key: name.clone(),
                     body: json(&intent),
                 });
@@ -167,9 +171,7 @@ impl Journal {
 
     /// Writes what waits and closes the file.
     pub(super) async fn close(&mut self) {
-        if !self.batch.is_empty()
-            && let Err(why) = self.ledger.commit(std::mem::take(&mut self.batch)).await
-        {
+        if let Err(why) = self.write().await {
             error!(%why, "the last turn could not be written");
         }
         if let Err(why) = self.ledger.close().await {

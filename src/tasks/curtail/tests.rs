@@ -1,0 +1,127 @@
+//! The task turn by turn, over a real ledger in a folder of its own; no machines but those that a test names.
+
+use super::*;
+use crate::actuators::Actuator;
+use crate::api::auth::{Principal, Scopes};
+use crate::config::Config;
+use crate::curtail::Watts;
+use crate::curtail::signal::{Ask, Envelope, FOR_GOOD, Scope};
+use crate::curtail::view::OrderStatus;
+use crate::ledger::{Ledger, Writer};
+use tempfile::TempDir;
+
+const SITE: &str = "[[pool]]\nurl = \"127.0.0.1:3333\"\nuser = \"a\"\n\
+    [site]\nname = \"north\"\nlimit = \"5 MW\"\n\
+    [curtail]\nledger = \"ledger.db\"\n\
+    [[feeder]]\nname = \"A\"\nrating = \"2 MW\"\n\
+    [[group]]\nname = \"hall\"\nfeeder = \"A\"\nmachines = [\"10.1.0.0/20\"]\nmodel = \"s21\"\n\
+    [[source]]\nname = \"ems\"\nsecret = \"0123456789abcdef\"\nmost_urgent = 0\nheartbeat = \"none\"\n";
+
+#[tokio::test]
+async fn what_waited_for_a_full_disk_is_written_when_there_is_room_however_much_it_is() {
+    let lab = Lab::new();
+    let mut task = lab.start().await;
+    for _ in 0..32 {
+        task.journal.raw(Wall(0), "ems", &[b'x'; 1024 * 1024]);
+    }
+    let (order, _) = cap(&mut task, 1).await.expect("durable");
+    assert_eq!(order.id, "o-1");
+}
+
+struct Lab {
+    folder: TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { folder }
+    }
+
+    /// A task on what the ledger holds by now.
+    async fn start(&self) -> Task {
+        let file = self.folder.path().join("sluice.toml");
+        let config = Config::from_toml(&file.display().to_string(), SITE, &|_| None);
+        let config = config.expect("valid").site.expect("has a site");
+        let (ledger, recovered) = Ledger::open(&config.ledger).expect("opens");
+        let (view_tx, _) = watch::channel(Arc::default());
+        let base = Instant::now();
+        let families: Vec<Arc<dyn Actuator>> = Vec::new();
+        let mut task = Task {
+            controller: Controller::new(base, config.site.clone()),
+            journal: Journal::new(Writer::start(ledger)),
+            power: Arc::new(Power::new(config.bindings.clone())),
+            fleet: Fleet::new(config, families),
+            base,
+            desks: vec![Arc::default()],
+            view_tx,
+            waiting: HashMap::new(),
+            calls: 0,
+            batch: Vec::new(),
+        };
+        task.begin("", recovered, None, Vec::new()).await;
+        task
+    }
+}
+
+/// An order of class 0, which no clock refuses: 100 kW for good.
+fn signal(seq: u64, reply: Reply) -> Call {
+    let envelope = Envelope {
+        source: "ems".into(),
+        audience: "north".into(),
+        epoch: 1,
+        seq,
+        issued_at: Wall(0),
+        ends_at: None,
+        expires_at: FOR_GOOD,
+        starts_at: None,
+        class: 0,
+        ask: Ask::Cap(Watts(100_000)),
+        ramp_watts_per_s: None,
+        deadline: None,
+        scope: Scope::Mining,
+    };
+    Call::Signal {
+        envelope: Box::new(envelope),
+        raw: format!("order {seq}").into_bytes(),
+        who: ems(),
+        dry_run: false,
+        reply,
+    }
+}
+
+fn ems() -> Principal {
+    Principal {
+        name: "ems".into(),
+        source: Some("ems".into()),
+        scopes: Scopes {
+            read: true,
+            curtail: true,
+            admin: false,
+        },
+    }
+}
+
+async fn cap(task: &mut Task, seq: u64) -> Result<(Box<OrderStatus>, bool), Refusal> {
+    let (reply_tx, reply_rx) = oneshot::channel();
+    task.call(signal(seq, reply_tx));
+    task.turn().await;
+    match reply_rx.await.expect("answered")? {
+        Accepted::Order {
+            status, repeated, ..
+        } => Ok((status, repeated)),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn end(task: &mut Task, id: &str) -> Result<(), Refusal> {
+    let (reply_tx, reply_rx) = oneshot::channel();
+    task.call(Call::Release {
+        id: id.into(),
+        who: ems(),
+        dry_run: false,
+        reply: reply_tx,
+    });
+    task.turn().await;
+    reply_rx.await.expect("answered").map(|_| ())
+}
