@@ -11,22 +11,23 @@
 //! | `lost` | how many entries of which moments found no room while the disk was full |
 
 use super::fleet::{Fleet, Intent};
-use super::waiting::Waiting;
+use super::waiting::{self, Waiting};
 use crate::curtail::Wall;
 use crate::curtail::controller::{Controller, Input, Output, Save};
 use crate::curtail::orders::{Fence, Order};
 use crate::curtail::replay::{Begin, Turn};
-use crate::curtail::reserve::Reservation;
 use crate::curtail::signal::{Ask, Envelope, Scope};
 use crate::curtail::site::Site;
 use crate::curtail::view::OrderState;
 use crate::ledger::{Entry, LedgerError, OrderRow, Recovered, Row, WriterHandle};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use tracing::{error, info, warn};
 
 /// Longest lease that is written: a year.
 const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
+/// Orders and reservations that had ended and are put back: as many as are shown.
+const ENDED: usize = 64;
 
 /// The id of [`safe_order`].
 pub(super) const OWN_ORDER: &str = "o-0";
@@ -63,6 +64,34 @@ impl Journal {
             site: site.clone(),
         };
         self.note(wall, "start", &begin);
+    }
+
+    /// Orders, reservations and fences of before a restart. Of those that had ended, the latest: no number is given twice,
+    /// and who repeats an order that has ended is told so.
+    pub(super) fn restore(&mut self, batch: &mut Vec<Input>, recovered: &Recovered) {
+        self.waiting.known(&recovered.orders);
+        for row in &recovered.fences {
+            if let Ok(fence) = serde_json::from_str::<Fence>(&row.body) {
+                let save = Save::Fence {
+                    source: row.key.clone(),
+                    fence,
+                };
+                batch.push(Input::Restore(Box::new(save)));
+            }
+        }
+        let (mut found, mut ended): (Vec<_>, Vec<_>) =
+            recovered.orders.iter().partition(|row| row.open);
+        ended.sort_unstable_by_key(|row| Reverse(waiting::number(row)));
+        found.extend(ended.into_iter().take(ENDED));
+        found.sort_unstable_by_key(|row| waiting::number(row));
+        for row in found {
+            match saved(row) {
+                Ok(save) => batch.push(Input::Restore(Box::new(save))),
+                Err(why) => {
+                    error!(order = row.id, %why, "an order of before the restart cannot be read");
+                }
+            }
+        }
     }
 
     /// Notes the bytes of an order as they came.
@@ -184,37 +213,11 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain values")
 }
 
-/// Orders, reservations and fences of before a restart.
-pub(super) fn restore(batch: &mut Vec<Input>, recovered: &Recovered) {
-    let mut found = BTreeMap::new();
-    for row in &recovered.fences {
-        if let Ok(fence) = serde_json::from_str::<Fence>(&row.body) {
-            let save = Save::Fence {
-                source: row.key.clone(),
-                fence,
-            };
-            batch.push(Input::Restore(Box::new(save)));
-        }
+fn saved(row: &OrderRow) -> serde_json::Result<Save> {
+    match row.id.starts_with('r') {
+        true => serde_json::from_str(&row.body).map(Save::Reservation),
+        false => serde_json::from_str(&row.body).map(Save::Order),
     }
-    for row in recovered.orders.iter().filter(|row| row.open) {
-        let save = match row.id.starts_with('r') {
-            true => serde_json::from_str::<Reservation>(&row.body)
-                .map(|one| (one.n, Save::Reservation(one))),
-            false => {
-                serde_json::from_str::<Order>(&row.body).map(|order| (order.n, Save::Order(order)))
-            }
-        };
-        match save {
-            Ok((n, save)) => {
-                found.insert(n, save);
-            }
-            Err(why) => {
-                error!(order = row.id, %why, "an order of before the restart cannot be read");
-            }
-        }
-    }
-    let saves = found.into_values();
-    batch.extend(saves.map(|save| Input::Restore(Box::new(save))));
 }
 
 /// Mining to the safe watts, until an operator ends it.

@@ -28,6 +28,43 @@ async fn what_waited_for_a_full_disk_is_written_when_there_is_room_however_much_
     assert_eq!(order.id, "o-1");
 }
 
+#[tokio::test]
+async fn a_number_is_not_given_again_after_a_restart_and_a_repeat_shows_the_order_that_ended() {
+    let lab = Lab::new();
+    let mut task = lab.start().await;
+    for seq in 1..=3 {
+        cap(&mut task, seq).await.expect("taken");
+    }
+    end(&mut task, "o-3").await.expect("in force");
+    task.journal.close().await;
+    let mut task = lab.start().await;
+    let (order, repeated) = cap(&mut task, 3).await.expect("known");
+    assert_eq!((order.id.as_str(), repeated), ("o-3", true));
+    assert_eq!(order.state, OrderState::Ended);
+    let (order, repeated) = cap(&mut task, 4).await.expect("taken");
+    assert_eq!((order.id.as_str(), repeated), ("o-4", false));
+    assert_eq!(end(&mut task, "o-3").await, Err(Refusal::UnknownOrder));
+}
+
+#[tokio::test]
+async fn of_more_ended_orders_than_are_put_back_the_highest_number_counts() {
+    let lab = Lab::new();
+    let mut task = lab.start().await;
+    for seq in 1..=70 {
+        let (order, _) = cap(&mut task, seq).await.expect("taken");
+        if seq > 1 {
+            end(&mut task, &order.id).await.expect("in force");
+        }
+    }
+    task.journal.close().await;
+    let mut task = lab.start().await;
+    let shown = |task: &Task, id: &str| task.view_tx.borrow().orders.iter().any(|o| o.id == id);
+    assert!(shown(&task, "o-1"), "in force, however old");
+    assert!(shown(&task, "o-7") && !shown(&task, "o-6"));
+    let (order, _) = cap(&mut task, 71).await.expect("taken");
+    assert_eq!(order.id, "o-71");
+}
+
 struct Lab {
     folder: TempDir,
 }
