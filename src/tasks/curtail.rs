@@ -220,7 +220,7 @@ impl Task {
         self.batch.push(Input::Clock(wall()));
         self.fleet
             .recover(&mut self.batch, &self.desks, &recovered, wall());
-        journal::restore(&mut self.batch, &recovered);
+        self.journal.restore(&mut self.batch, &recovered);
         if let Some(why) = distrust {
             warn!(
                 why,
@@ -279,11 +279,12 @@ impl Task {
             .journal
             .keep(wall(), &self.controller, &mut self.fleet, &record)
             .await;
+        // First of all: whoever is answered may look at once.
+        let view = self.controller.view(now);
+        self.view_tx.send_replace(Arc::new(view));
         for output in record.outputs {
             self.act(output, durable);
         }
-        let view = self.controller.view(now);
-        self.view_tx.send_replace(Arc::new(view));
     }
 
     fn act(&mut self, output: Output, durable: bool) {

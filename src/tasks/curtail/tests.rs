@@ -8,6 +8,9 @@ use crate::curtail::Watts;
 use crate::curtail::signal::{Ask, Envelope, FOR_GOOD, Scope};
 use crate::curtail::view::OrderStatus;
 use crate::ledger::{Ledger, Writer};
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Wake, Waker};
 use tempfile::TempDir;
 
 const SITE: &str = "[[pool]]\nurl = \"127.0.0.1:3333\"\nuser = \"a\"\n\
@@ -63,6 +66,38 @@ async fn of_more_ended_orders_than_are_put_back_the_highest_number_counts() {
     assert!(shown(&task, "o-7") && !shown(&task, "o-6"));
     let (order, _) = cap(&mut task, 71).await.expect("taken");
     assert_eq!(order.id, "o-71");
+}
+
+#[tokio::test]
+async fn whoever_is_answered_finds_the_order_in_the_view() {
+    let lab = Lab::new();
+    let mut task = lab.start().await;
+    let eyes = Arc::new(Eyes {
+        view_rx: task.view_tx.subscribe(),
+        seen: Mutex::default(),
+    });
+    let (reply_tx, mut reply_rx) = oneshot::channel();
+    task.call(signal(1, reply_tx));
+    let waker = Waker::from(eyes.clone());
+    let pending = Pin::new(&mut reply_rx).poll(&mut Context::from_waker(&waker));
+    assert_eq!(pending, Poll::Pending);
+    task.turn().await;
+    let seen = eyes.seen.lock().expect("nobody panicked").clone();
+    assert_eq!(seen, [vec!["o-1".to_owned()]]);
+}
+
+/// Notes the orders in the view whenever it is woken.
+struct Eyes {
+    view_rx: watch::Receiver<Arc<View>>,
+    seen: Mutex<Vec<Vec<String>>>,
+}
+
+impl Wake for Eyes {
+    fn wake(self: Arc<Self>) {
+        let view = self.view_rx.borrow();
+        let ids = view.orders.iter().map(|order| order.id.clone()).collect();
+        self.seen.lock().expect("nobody panicked").push(ids);
+    }
 }
 
 struct Lab {
