@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::curtail::Watts;
 use crate::curtail::signal::{Ask, Envelope, FOR_GOOD, Scope};
 use crate::curtail::view::OrderStatus;
-use crate::ledger::{Ledger, Writer};
+use crate::ledger::{Batch, Ledger, Row, Writer};
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Wake, Waker};
@@ -86,6 +86,28 @@ async fn whoever_is_answered_finds_the_order_in_the_view() {
     assert_eq!(seen, [vec!["o-1".to_owned()]]);
 }
 
+#[tokio::test]
+async fn a_machine_whose_group_was_renamed_is_where_its_address_lies_now() {
+    let lab = Lab::new();
+    let machine = |address: &str| Row {
+        key: address.into(),
+        body: format!(
+            r#"{{"group":"old-hall","address":"{address}","identity":null,"model":"Antminer S21","family":null}}"#
+        ),
+    };
+    lab.hold(&Batch {
+        machines: vec![machine("10.1.0.7"), machine("10.9.0.7")],
+        ..Batch::default()
+    });
+    let task = lab.start().await;
+    assert!(task.controller.find("10.1.0.7").is_some());
+    assert_eq!(
+        task.controller.find("10.9.0.7"),
+        None,
+        "in no group's ranges"
+    );
+}
+
 /// Notes the orders in the view whenever it is woken.
 struct Eyes {
     view_rx: watch::Receiver<Arc<View>>,
@@ -108,6 +130,13 @@ impl Lab {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         Self { folder }
+    }
+
+    /// Has the ledger hold this.
+    fn hold(&self, batch: &Batch) {
+        let (mut ledger, _) = Ledger::open(&self.folder.path().join("ledger.db")).expect("opens");
+        ledger.commit(batch).expect("written");
+        ledger.close().expect("closed");
     }
 
     /// A task on what the ledger holds by now.
