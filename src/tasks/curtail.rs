@@ -241,6 +241,9 @@ impl Task {
         let gone = self.base.elapsed().as_nanos();
         let at_ms = u64::try_from(gone.div_ceil(1_000_000)).unwrap_or(u64::MAX);
         let now = self.base + Duration::from_millis(at_ms);
+        for group in self.power.full() {
+            self.fleet.full(group);
+        }
         for seen in self.power.changes() {
             self.fleet
                 .seen(&mut self.batch, &self.desks, &self.controller, &seen);

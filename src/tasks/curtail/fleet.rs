@@ -241,6 +241,22 @@ impl Fleet {
         }
     }
 
+    /// A group has as many machines as it may have, and one more came.
+    pub(super) fn full(&self, group: GroupId) {
+        let at = usize::from(group.0);
+        let (of, binding) = (
+            self.config.site.groups.get(at),
+            self.config.bindings.of(group),
+        );
+        if let (Some(of), Some(binding)) = (of, binding) {
+            warn!(
+                group = of.name,
+                most_machines = binding.most_machines,
+                "ALARM: it has as many machines as it may have: others that come are not counted and not commanded. See who connects, or raise most_machines"
+            );
+        }
+    }
+
     /// A firmware said who it is.
     pub(super) fn identified(
         &mut self,
