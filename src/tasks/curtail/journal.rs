@@ -136,7 +136,7 @@ impl Journal {
             }
             Err(why) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    error!(%why, "the journal cannot be written: nothing is raised, and whoever sends an order is told that it may not last, until it can");
+                    error!(%why, "the journal cannot be written: until it can, nothing is raised, and orders hold but would not survive a restart, which is what their senders are told");
                 }
                 if self.waiting.bound() {
                     warn!(
