@@ -222,7 +222,7 @@ fn words(refusal: Refusal) -> (StatusCode, &'static str, &'static str) {
         Refusal::NotDurable => (
             S::SERVICE_UNAVAILABLE,
             "The ledger cannot be written",
-            "Nothing is acted on that would not survive a crash. Look at the disk of the ledger, then send the same bytes again.",
+            "What was asked may hold already, but would not survive a restart; nothing is raised until the ledger can be written. Look at its disk, then send the same bytes again: they are answered with what holds.",
         ),
     }
 }

@@ -112,6 +112,8 @@ pub const KEYS: &[Key] = &[
     key("group.workers", Kind::List, "[]"),
     key("group.model", Kind::Text, ""),
     key("group.firmware", Kind::Text, "\"auto\""),
+    // Twice the largest hall; names that strangers say come on top of nothing.
+    key("group.most_machines", Kind::Plain, "20000"),
     key("group.cooling", Kind::Plain, "1.0"),
     key("group.heat_floor", Kind::Text, "\"0 W\""),
     key("group.limit", Kind::Text, ""),

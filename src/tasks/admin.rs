@@ -6,7 +6,7 @@ mod bounded;
 use crate::api::{self, Api};
 use crate::config;
 use crate::telemetry::Board;
-use bounded::Bounded;
+use bounded::{Bounded, Times};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -84,7 +84,7 @@ async fn goodbye(cancel: &CancellationToken) {
 
 async fn serve(listener: TcpListener, api: Api, cancel: CancellationToken) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => Bounded::new(listener, bounded::REQUEST),
+        Ok(listener) => Bounded::new(listener, Times::default()),
         Err(error) => return error!(%error, "the API cannot be served"),
     };
     let served = axum::serve(listener, api::router(api))

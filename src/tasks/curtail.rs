@@ -16,6 +16,7 @@
 
 mod fleet;
 mod journal;
+mod waiting;
 
 use super::power::{Power, Told};
 use super::reconcile::{Command, Desk, Report, What};
@@ -219,7 +220,7 @@ impl Task {
         self.batch.push(Input::Clock(wall()));
         self.fleet
             .recover(&mut self.batch, &self.desks, &recovered, wall());
-        journal::restore(&mut self.batch, &recovered);
+        self.journal.restore(&mut self.batch, &recovered);
         if let Some(why) = distrust {
             warn!(
                 why,
@@ -240,6 +241,9 @@ impl Task {
         let gone = self.base.elapsed().as_nanos();
         let at_ms = u64::try_from(gone.div_ceil(1_000_000)).unwrap_or(u64::MAX);
         let now = self.base + Duration::from_millis(at_ms);
+        for group in self.power.full() {
+            self.fleet.full(group);
+        }
         for seen in self.power.changes() {
             self.fleet
                 .seen(&mut self.batch, &self.desks, &self.controller, &seen);
@@ -278,11 +282,12 @@ impl Task {
             .journal
             .keep(wall(), &self.controller, &mut self.fleet, &record)
             .await;
+        // First of all: whoever is answered may look at once.
+        let view = self.controller.view(now);
+        self.view_tx.send_replace(Arc::new(view));
         for output in record.outputs {
             self.act(output, durable);
         }
-        let view = self.controller.view(now);
-        self.view_tx.send_replace(Arc::new(view));
     }
 
     fn act(&mut self, output: Output, durable: bool) {
@@ -509,3 +514,6 @@ fn wall() -> Wall {
         .unwrap_or_default();
     Wall(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,16 @@
 //! Sessions as machines: which connection is which machine of the site, what it mined, whether it is told to give way.
 //!
-//! The place where mining and power meet; decides nothing. Invariant: a machine is named by the address its firmware
+//! The place where mining and power meet; decides nothing. Invariants: a machine is named by the address its firmware
 //! answers on where that lies in a group's ranges, else by its worker's name where a group's pattern fits; every other
-//! session is nobody's, and is never touched.
+//! session is nobody's, and is never touched. Anyone can say a name, and each new one is watts that the site reckons with:
+//! it counts with its first accepted share, and a group has a bound.
 
 use super::mail::Mailbox;
 use crate::config::site::{Bindings, Firmware};
 use crate::curtail::site::GroupId;
 use crate::proxy::lease::SessionId;
 use crate::proxy::session::{Close, Observation};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -28,6 +29,12 @@ struct Inside {
     sessions: HashMap<SessionId, Miner>,
     machines: HashMap<Arc<str>, Taps>,
     changed: HashSet<Arc<str>>,
+    /// Machines that were seen, by group.
+    counts: HashMap<GroupId, usize>,
+    /// Groups that had no room for another.
+    full: BTreeSet<GroupId>,
+    /// Those of them that nobody was told of.
+    full_news: BTreeSet<GroupId>,
 }
 
 /// One connection.
@@ -36,12 +43,15 @@ struct Miner {
     address: IpAddr,
     mailbox: Option<Arc<Mailbox>>,
     machine: Option<Arc<str>>,
+    /// What it says to be, until a share proves that it mines at all.
+    claim: Option<(Arc<str>, GroupId)>,
 }
 
 /// One machine, as far as mining knows it.
 #[derive(Debug, Default)]
 struct Taps {
-    group: GroupId,
+    /// None until it is seen: it may be known from before a restart.
+    group: Option<GroupId>,
     address: Option<IpAddr>,
     sessions: HashSet<SessionId>,
     told: Told,
@@ -104,6 +114,7 @@ impl Power {
             address,
             mailbox: None,
             machine: None,
+            claim: None,
         };
         self.inside().sessions.insert(session, miner);
     }
@@ -130,15 +141,23 @@ impl Power {
         }
     }
 
-    /// A worker was authorized: its name may say which machine this is.
+    /// A worker was authorized: its name may say which machine this is. One that is known already is told at once what
+    /// holds for it; a new one counts once it has mined ([`Self::accepted`]).
     pub fn authorized(&self, session: SessionId, worker: &Arc<str>) {
         let mut inside = self.inside();
-        let nobody = inside
-            .sessions
-            .get(&session)
-            .is_some_and(|miner| miner.machine.is_none());
-        if let (true, Some(group)) = (nobody, self.bindings.group_named(worker)) {
-            self.belongs(&mut inside, session, worker.clone(), group, None);
+        let Some(group) = self.bindings.group_named(worker) else {
+            return;
+        };
+        let is_known = inside.machines.contains_key(worker);
+        let Some(miner) = inside.sessions.get_mut(&session) else {
+            return;
+        };
+        if miner.machine.is_some() || miner.claim.is_some() {
+            return;
+        }
+        match is_known {
+            true => self.belongs(&mut inside, session, worker.clone(), group, None),
+            false => miner.claim = Some((worker.clone(), group)),
         }
     }
 
@@ -150,8 +169,13 @@ impl Power {
         group: GroupId,
         address: Option<IpAddr>,
     ) {
+        if !inside.machines.contains_key(&name) && !self.has_room(inside, group) {
+            return;
+        }
         let taps = inside.machines.entry(name.clone()).or_default();
-        taps.group = group;
+        if taps.group.replace(group).is_none() {
+            *inside.counts.entry(group).or_default() += 1;
+        }
         taps.address = address;
         taps.sessions.insert(session);
         let told = taps.told;
@@ -161,6 +185,25 @@ impl Power {
             miner.tell(told);
         }
         self.bell.notify_one();
+    }
+
+    /// Whether a group may have another machine. The first time that it may not is news.
+    fn has_room(&self, inside: &mut Inside, group: GroupId) -> bool {
+        let most = self.bindings.of(group).map_or(0, |of| of.most_machines);
+        let count = inside.counts.get(&group).copied().unwrap_or(0);
+        if count < most {
+            return true;
+        }
+        if inside.full.insert(group) {
+            inside.full_news.insert(group);
+            self.bell.notify_one();
+        }
+        false
+    }
+
+    /// Groups whose bound kept a machine out, each once.
+    pub fn full(&self) -> BTreeSet<GroupId> {
+        std::mem::take(&mut self.inside().full_news)
     }
 
     /// A connection is gone.
@@ -183,14 +226,18 @@ impl Power {
     /// A second's observations of one shard.
     pub fn accepted(&self, observations: &[Observation]) {
         let mut inside = self.inside();
-        let Inside {
-            sessions, machines, ..
-        } = &mut *inside;
         for observation in observations {
             let accepted = &observation.judged.accepted;
             if accepted.shares == 0 {
                 continue;
             }
+            let miner = inside.sessions.get_mut(&observation.session);
+            if let Some((name, group)) = miner.and_then(|miner| miner.claim.take()) {
+                self.belongs(&mut inside, observation.session, name, group, None);
+            }
+            let Inside {
+                sessions, machines, ..
+            } = &mut *inside;
             let name = sessions
                 .get(&observation.session)
                 .and_then(|miner| miner.machine.as_ref());
@@ -209,7 +256,7 @@ impl Power {
         let seen = |name: Arc<str>| {
             let taps = inside.machines.get(&name)?;
             Some(Seen {
-                group: taps.group,
+                group: taps.group?,
                 address: taps.address,
                 connected: !taps.sessions.is_empty(),
                 name,
@@ -267,3 +314,6 @@ impl Miner {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,6 +247,16 @@ fn the_limits_of_a_site_hold_on_both_sides() {
             "most_starting = 0",
         ),
         (
+            "[[group]]\nname = \"b\"\nfeeder = \"A\"",
+            "most_machines = 1",
+            "most_machines = 0",
+        ),
+        (
+            "[[group]]\nname = \"b\"\nfeeder = \"A\"",
+            "most_machines = 1000000",
+            "most_machines = 1000001",
+        ),
+        (
             "[[feeder]]\nname = \"b\"",
             "rating = \"1 W\"",
             "rating = \"0 W\"",

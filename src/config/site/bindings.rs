@@ -26,6 +26,8 @@ pub struct Binding {
     pub model: Option<usize>,
     /// What its machines run.
     pub firmware: Firmware,
+    /// Most machines that are counted in it: names and addresses beyond are nobody's.
+    pub most_machines: usize,
 }
 
 /// What the machines of a group run.

@@ -157,6 +157,10 @@ fn binding(section: &Section<'_>, models: &[Model], findings: &mut Findings) -> 
     let given = section.given("model").is_some();
     let model = models::of_group(section, models, findings);
     let firmware = section.take("firmware", findings, firmware);
+    // A million is more than there are on earth at one place; one that is counted costs about 1 KB.
+    let most = section.take("most_machines", findings, |v| {
+        units::whole(v, &(1..=1_000_000))
+    });
     let (machines, workers, firmware) = (machines?, workers?, firmware?);
     if machines.is_empty() && workers.is_empty() {
         let message = "nothing is ever in it: it has neither `machines` nor `workers`";
@@ -179,6 +183,7 @@ fn binding(section: &Section<'_>, models: &[Model], findings: &mut Findings) -> 
         workers,
         model,
         firmware,
+        most_machines: most? as usize,
     })
 }
 

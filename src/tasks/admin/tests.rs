@@ -277,34 +277,6 @@ fn a_head_within_the_limit_is_read_and_one_beyond_ends_the_connection() {
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
 }
 
-#[tokio::test]
-async fn connections_beyond_the_cap_wait_until_an_idle_one_is_ended() {
-    use axum::serve::Listener as _;
-    use tokio::io::AsyncReadExt as _;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-    let listener = listener.expect("a free port on loopback");
-    let address = listener.local_addr().expect("bound");
-    let mut bounded = Bounded::new(listener, Duration::from_millis(1));
-    let mut theirs = Vec::new();
-    let mut ours = Vec::new();
-    for _ in 0..bounded::CONNECTIONS {
-        theirs.push(TcpStream::connect(address).expect("it listens"));
-        ours.push(bounded.accept().await.0);
-    }
-    theirs.push(TcpStream::connect(address).expect("it listens"));
-    let waits = tokio::select! {
-        biased;
-        _ = bounded.accept() => false,
-        () = std::future::ready(()) => true,
-    };
-    assert!(waits);
-    let mut idle = ours.pop().expect("64 of them");
-    let ended = idle.read_u8().await.expect_err("nothing was sent");
-    assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
-    drop(idle);
-    bounded.accept().await;
-}
-
 #[test]
 fn a_taken_port_is_named_with_what_to_do() {
     let site = Site::start(false);

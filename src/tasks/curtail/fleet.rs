@@ -141,13 +141,13 @@ impl Fleet {
         known: &Remembered,
         intent: Option<(Setpoint, u64)>,
     ) {
-        let groups = &self.config.site.groups;
-        let at = groups.iter().position(|group| group.name == known.group);
-        let Some(group) = at.and_then(|at| u16::try_from(at).ok()).map(GroupId) else {
+        let Some(group) = self.group_now(name, known) else {
+            let told = intent.map_or(Setpoint::Run, |(setpoint, _)| setpoint);
             return warn!(
                 machine = name,
                 group = known.group,
-                "its group is no longer configured: the machine is left as it is"
+                ?told,
+                "ALARM: its group is no longer configured and no other has its address: it stays as it was told last, uncounted, until a [[group]] has it again"
             );
         };
         let model = self
@@ -174,6 +174,16 @@ impl Fleet {
             let identity = known.identity.clone().zip(driver);
             desks[usize::from(group.0)].know(&name, Known { address, identity });
         }
+    }
+
+    /// Its group by name; one that was renamed or split is found by where its machines are.
+    fn group_now(&self, name: &str, known: &Remembered) -> Option<GroupId> {
+        let groups = &self.config.site.groups;
+        let at = groups.iter().position(|group| group.name == known.group);
+        let same = at.and_then(|at| u16::try_from(at).ok()).map(GroupId);
+        let bindings = &self.config.bindings;
+        same.or_else(|| bindings.group_at(known.address?))
+            .or_else(|| bindings.group_named(name))
     }
 
     fn driver(&self, family: &str) -> Option<Arc<dyn Actuator>> {
@@ -228,6 +238,22 @@ impl Fleet {
         if told.is_some_and(|machine| machine.setpoint != Setpoint::Run) {
             // Back from a reboot, or gone as it was told: its firmware knows.
             desks[usize::from(entry.group.0)].look(&seen.name);
+        }
+    }
+
+    /// A group has as many machines as it may have, and one more came.
+    pub(super) fn full(&self, group: GroupId) {
+        let at = usize::from(group.0);
+        let (of, binding) = (
+            self.config.site.groups.get(at),
+            self.config.bindings.of(group),
+        );
+        if let (Some(of), Some(binding)) = (of, binding) {
+            warn!(
+                group = of.name,
+                most_machines = binding.most_machines,
+                "ALARM: it has as many machines as it may have: others that come are not counted and not commanded. See who connects, or raise most_machines"
+            );
         }
     }
 

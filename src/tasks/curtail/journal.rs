@@ -1,39 +1,40 @@
 //! The controller's task and the ledger: one batch a turn, written before anything of it acts.
 //!
-//! Not the file (that is `ledger/`). Invariant: what could not be written stays at the head of the next batch, so the
-//! audit has no hole when there is room again.
+//! Not the file (that is `ledger/`). Invariant: what could not be written stays at the head of the next batch, within the
+//! bounds of `waiting.rs`, so that a disk that was full for however long is written to again when it has room.
 //!
 //! | kind of entry | body |
 //! |---|---|
 //! | `start` | version, hash of the configuration, the site: a replay begins here |
 //! | `raw` | who sent it, the bytes as they came |
 //! | `turn` | milliseconds since the start, inputs, outputs |
+//! | `lost` | how many entries of which moments found no room while the disk was full |
 
 use super::fleet::{Fleet, Intent};
+use super::waiting::{self, Waiting};
 use crate::curtail::Wall;
 use crate::curtail::controller::{Controller, Input, Output, Save};
 use crate::curtail::orders::{Fence, Order};
 use crate::curtail::replay::{Begin, Turn};
-use crate::curtail::reserve::Reservation;
 use crate::curtail::signal::{Ask, Envelope, Scope};
 use crate::curtail::site::Site;
 use crate::curtail::view::OrderState;
-use crate::ledger::{Batch, Entry, OrderRow, Recovered, Row, WriterHandle};
+use crate::ledger::{Entry, LedgerError, OrderRow, Recovered, Row, WriterHandle};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use tracing::{error, info, warn};
 
 /// Longest lease that is written: a year.
 const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
-/// Entries that may wait for a disk that is full: ten minutes of turns. Then the oldest go, and the audit says so.
-const MOST_WAITING: usize = 600;
+/// Orders and reservations that had ended and are put back: as many as are shown.
+const ENDED: usize = 64;
 
 /// The id of [`safe_order`].
 pub(super) const OWN_ORDER: &str = "o-0";
 
 pub(super) struct Journal {
     ledger: WriterHandle,
-    batch: Batch,
+    waiting: Waiting,
     failing: bool,
     /// Our own order is of this process alone.
     forgets_own: bool,
@@ -43,7 +44,7 @@ impl Journal {
     pub(super) fn new(ledger: WriterHandle) -> Self {
         Self {
             ledger,
-            batch: Batch::default(),
+            waiting: Waiting::default(),
             failing: false,
             forgets_own: false,
         }
@@ -65,6 +66,34 @@ impl Journal {
         self.note(wall, "start", &begin);
     }
 
+    /// Orders, reservations and fences of before a restart. Of those that had ended, the latest: no number is given twice,
+    /// and who repeats an order that has ended is told so.
+    pub(super) fn restore(&mut self, batch: &mut Vec<Input>, recovered: &Recovered) {
+        self.waiting.known(&recovered.orders);
+        for row in &recovered.fences {
+            if let Ok(fence) = serde_json::from_str::<Fence>(&row.body) {
+                let save = Save::Fence {
+                    source: row.key.clone(),
+                    fence,
+                };
+                batch.push(Input::Restore(Box::new(save)));
+            }
+        }
+        let (mut found, mut ended): (Vec<_>, Vec<_>) =
+            recovered.orders.iter().partition(|row| row.open);
+        ended.sort_unstable_by_key(|row| Reverse(waiting::number(row)));
+        found.extend(ended.into_iter().take(ENDED));
+        found.sort_unstable_by_key(|row| waiting::number(row));
+        for row in found {
+            match saved(row) {
+                Ok(save) => batch.push(Input::Restore(Box::new(save))),
+                Err(why) => {
+                    error!(order = row.id, %why, "an order of before the restart cannot be read");
+                }
+            }
+        }
+    }
+
     /// Notes the bytes of an order as they came.
     pub(super) fn raw(&mut self, wall: Wall, who: &str, raw: &[u8]) {
         let body = serde_json::json!({"who": who, "bytes": String::from_utf8_lossy(raw)});
@@ -73,7 +102,7 @@ impl Journal {
 
     fn note(&mut self, wall: Wall, kind: &str, body: &impl Serialize) {
         let body = serde_json::to_string(body).expect("plain values");
-        self.batch.audit.push(Entry {
+        self.waiting.batch.audit.push(Entry {
             at_ms: wall.0,
             kind: kind.into(),
             body,
@@ -91,59 +120,63 @@ impl Journal {
         if !(turn.inputs.is_empty() && turn.outputs.is_empty()) {
             self.note(wall, "turn", turn);
         }
-        self.batch.machines.extend(fleet.learned());
+        self.waiting.batch.machines.extend(fleet.learned());
         for output in &turn.outputs {
             self.row(wall, controller, output);
         }
-        if self.batch.is_empty() {
+        if self.waiting.batch.is_empty() {
             return true;
         }
-        match self.ledger.commit(self.batch.clone()).await {
+        match self.write().await {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
                     info!("the journal can be written again");
                 }
-                self.batch = Batch::default();
                 true
             }
             Err(why) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    error!(%why, "the journal cannot be written: nothing is raised and no order is taken until it can");
+                    error!(%why, "the journal cannot be written: until it can, nothing is raised, and orders hold but would not survive a restart, which is what their senders are told");
                 }
-                self.bound();
+                if self.waiting.bound() {
+                    warn!(
+                        "the disk has been full for too long: from now on audit entries are lost, the oldest first"
+                    );
+                }
                 false
             }
         }
     }
 
-    fn bound(&mut self) {
-        let surplus = self.batch.audit.len().saturating_sub(MOST_WAITING);
-        if surplus > 0 {
-            self.batch.audit.drain(..surplus);
-            warn!(
-                entries = surplus,
-                "audit entries were lost: the disk has been full for too long"
-            );
+    async fn write(&mut self) -> Result<(), LedgerError> {
+        while !self.waiting.batch.is_empty() {
+            let part = self.waiting.part();
+            if let Err(why) = self.ledger.commit(part.clone()).await {
+                self.waiting.give_back(part);
+                return Err(why);
+            }
+            self.waiting.written(&part);
         }
+        Ok(())
     }
 
     fn row(&mut self, wall: Wall, controller: &Controller, output: &Output) {
         match output {
             Output::Save(save) => match &**save {
                 Save::Order(order) if self.forgets_own && order.id() == OWN_ORDER => {}
-                Save::Order(order) => self.batch.orders.push(OrderRow {
+                Save::Order(order) => self.waiting.batch.orders.push(OrderRow {
                     id: order.id(),
                     open: order.holds(),
                     body: json(order),
                     changed_ms: wall.0,
                 }),
-                Save::Reservation(one) => self.batch.orders.push(OrderRow {
+                Save::Reservation(one) => self.waiting.batch.orders.push(OrderRow {
                     id: one.id(),
                     open: one.open(),
                     body: json(one),
                     changed_ms: wall.0,
                 }),
-                Save::Fence { source, fence } => self.batch.fences.push(Row {
+                Save::Fence { source, fence } => self.waiting.batch.fences.push(Row {
                     key: source.clone(),
                     body: json(fence),
                 }),
@@ -156,7 +189,7 @@ impl Journal {
                     setpoint: *setpoint,
                     at: wall,
                 };
-                self.batch.intents.push(Row {
+                self.waiting.batch.intents.push(Row {
                     key: name.clone(),
                     body: json(&intent),
                 });
@@ -167,9 +200,7 @@ impl Journal {
 
     /// Writes what waits and closes the file.
     pub(super) async fn close(&mut self) {
-        if !self.batch.is_empty()
-            && let Err(why) = self.ledger.commit(std::mem::take(&mut self.batch)).await
-        {
+        if let Err(why) = self.write().await {
             error!(%why, "the last turn could not be written");
         }
         if let Err(why) = self.ledger.close().await {
@@ -182,37 +213,11 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain values")
 }
 
-/// Orders, reservations and fences of before a restart.
-pub(super) fn restore(batch: &mut Vec<Input>, recovered: &Recovered) {
-    let mut found = BTreeMap::new();
-    for row in &recovered.fences {
-        if let Ok(fence) = serde_json::from_str::<Fence>(&row.body) {
-            let save = Save::Fence {
-                source: row.key.clone(),
-                fence,
-            };
-            batch.push(Input::Restore(Box::new(save)));
-        }
+fn saved(row: &OrderRow) -> serde_json::Result<Save> {
+    match row.id.starts_with('r') {
+        true => serde_json::from_str(&row.body).map(Save::Reservation),
+        false => serde_json::from_str(&row.body).map(Save::Order),
     }
-    for row in recovered.orders.iter().filter(|row| row.open) {
-        let save = match row.id.starts_with('r') {
-            true => serde_json::from_str::<Reservation>(&row.body)
-                .map(|one| (one.n, Save::Reservation(one))),
-            false => {
-                serde_json::from_str::<Order>(&row.body).map(|order| (order.n, Save::Order(order)))
-            }
-        };
-        match save {
-            Ok((n, save)) => {
-                found.insert(n, save);
-            }
-            Err(why) => {
-                error!(order = row.id, %why, "an order of before the restart cannot be read");
-            }
-        }
-    }
-    let saves = found.into_values();
-    batch.extend(saves.map(|save| Input::Restore(Box::new(save))));
 }
 
 /// Mining to the safe watts, until an operator ends it.
