@@ -223,8 +223,12 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
 /// own on (tests stand last).
 fn code(path: &Path) -> Vec<(usize, String)> {
     let text = fs::read_to_string(path).expect("a source file can be read");
-    let is_test_file = path.file_name().is_some_and(|name| name == "tests.rs")
-        && path.starts_with(root_dir().join("src"));
+    let is_test = |part: std::path::Component<'_>| {
+        matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs"))
+    };
+    let is_test_file = path
+        .strip_prefix(root_dir().join("src"))
+        .is_ok_and(|inside| inside.components().any(is_test));
     text.lines()
         .enumerate()
         .take_while(|(_, line)| !is_test_file && line.trim_end() != "#[cfg(test)]")

@@ -12,7 +12,7 @@ pub const MAX_PAGE: usize = 1_000;
 pub const PAGE: usize = 100;
 
 /// `/api/v1/summary`: the site at one look.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Of Sluice.
     pub version: String,

@@ -62,8 +62,12 @@ pub struct Controller {
     headroom: Headroom,
     /// Nothing is raised until then, or until what was commanded before has been seen.
     recovering: Option<Instant>,
+    /// When the first turn was, and whether no machine was known then.
+    began: Option<(Instant, bool)>,
     /// When a machine last became known.
     grew: Instant,
+    /// Machines that mine and whose watts are not known.
+    strangers: u32,
     /// The latest, each once.
     alarms: VecDeque<String>,
     out: VecDeque<Output>,
@@ -86,7 +90,9 @@ impl Controller {
             limits: Limits::none(&site),
             headroom: Headroom::default(),
             recovering: None,
+            began: None,
             grew: now,
+            strangers: 0,
             alarms: VecDeque::new(),
             out: VecDeque::new(),
             due: now,
@@ -335,6 +341,8 @@ impl crate::machine::Machine for Controller {
                     .sums(|machine, kind| machine.committed(kind));
                 return self.trim.hashed(now, watts, shares, committed.site);
             }
+            Input::Strangers(count) => return self.strangers = count,
+            Input::Warn(text) => return self.alarm(text),
             Input::Meter(watts) => return self.meter(now, watts),
             Input::Gpu(watts) => {
                 let reserved = self.reservations.open().next().is_some();

@@ -263,6 +263,7 @@ impl Task {
             }
             self.batch.extend(self.fleet.hashing(now));
         }
+        self.batch.extend(self.fleet.strangers());
         let inputs = std::mem::take(&mut self.batch);
         let record = Turn {
             at_ms,

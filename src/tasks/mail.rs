@@ -78,7 +78,13 @@ impl Mailbox {
 
     /// The router's answer to an attach.
     pub fn seat(&self, reply: SeatReply) {
-        self.inside().seat = Some(reply);
+        let mut inside = self.inside();
+        if let Ok((_, lease)) = &reply {
+            // What else it is told comes with the lease in force.
+            inside.orders.lease = *lease;
+        }
+        inside.seat = Some(reply);
+        drop(inside);
         self.ring(SEAT);
     }
 
@@ -122,5 +128,30 @@ impl Mailbox {
     /// Whether it follows this link.
     pub fn follows(&self, link: crate::work::LinkId) -> bool {
         self.link.load(Ordering::Acquire) == u32::from(link.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::lease::{LaneMemory, ResumeToken, Seat};
+    use crate::work::{Lane, Layout, LinkId};
+
+    #[test]
+    fn a_session_that_is_told_to_give_way_keeps_the_lease_of_its_seat() {
+        let lease = Lease {
+            link: Some(LinkId(3)),
+            version_mask: 7,
+        };
+        let mailbox = Mailbox::default();
+        let seat = Seat {
+            lane: Lane(1),
+            layout: Layout::WIDE,
+            token: ResumeToken([1; 16]),
+            memory: LaneMemory::default(),
+        };
+        mailbox.seat(Ok((Box::new(seat), lease)));
+        mailbox.order(|orders| orders.watched = true);
+        assert_eq!(mailbox.orders().lease, lease);
     }
 }

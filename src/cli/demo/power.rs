@@ -385,3 +385,6 @@ pub(super) fn kw(watts: f64) -> String {
         w => format!("{:.2} MW", w / 1e6),
     }
 }
+
+#[cfg(test)]
+mod tests;

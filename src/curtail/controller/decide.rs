@@ -22,12 +22,18 @@ const FINE_PERMILLE: u32 = 50;
 const SLOW_UP: Duration = Duration::from_secs(10);
 /// Least time between two turns while starts wait for their feeder's budget.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A start with no machine in the ledger: so long their connections are awaited at least, and at most while more come.
+const FIRST: Duration = Duration::from_secs(10);
+/// See [`FIRST`].
+const LONGEST_FIRST: Duration = Duration::from_secs(60);
 /// So long after the last machine became known the meter teaches nothing: a fleet comes one by one.
 const GROWING: Duration = Duration::from_secs(5);
 
 impl Controller {
     /// One turn of the law.
     pub(super) fn turn(&mut self, now: Instant) {
+        let unknown = self.machines.is_empty();
+        self.began.get_or_insert((now, unknown));
         let date = timeline::next_date(&self.site, self.wall(now)).map(|after| now + after);
         for n in self.orders.turn(now) {
             self.save_order(n);
@@ -281,6 +287,31 @@ impl Controller {
             Liveness::Lost => Some("a source is lost: mining is held at the safe watts".into()),
             Liveness::Quiet | Liveness::Live => None,
         }
+    }
+
+    /// Why what is counted is not all that mines here, if so: nothing is proven then, and nothing granted.
+    pub(super) fn uncounted(&self, now: Instant) -> Option<String> {
+        let part = |(began, unknown): (Instant, bool)| {
+            let age = now.saturating_duration_since(began);
+            let comes = now.saturating_duration_since(self.grew) < GROWING;
+            unknown && (age < FIRST || (age < LONGEST_FIRST && comes))
+        };
+        if self.began.is_some_and(part) {
+            let known = self.machines.len();
+            return Some(format!(
+                "started without a list of machines: they are still being counted ({known} so far)"
+            ));
+        }
+        let count = self.strangers;
+        (count > 0).then(|| {
+            format!("{count} machines mine here whose watts are not known: see the alarms")
+        })
+    }
+
+    /// The same of the whole site, where a meter sees who is not counted.
+    pub(super) fn unseen(&self, now: Instant) -> Option<String> {
+        let metered = self.trim.meter(now).is_some() && self.trim.doubt().is_none();
+        self.uncounted(now).filter(|_| !metered)
     }
 
     /// What counts as drawn in a scope, at the meter.

@@ -62,7 +62,11 @@ impl Controller {
             .trim
             .meter(now)
             .map_or(balance.drawn.site, |meter| balance.drawn.site.max(meter));
-        let (free, best) = (room - drawn, room - balance.floor.site);
+        let free = match self.unseen(now) {
+            Some(_) => Watts::ZERO,
+            None => room - drawn,
+        };
+        let best = room - balance.floor.site;
         let wall = self.wall(now);
         let changed = self.reservations.judge(now, wall, lead, free, best);
         if changed.iter().any(|n| self.reservations.granted(*n)) {
@@ -152,8 +156,11 @@ impl Controller {
         };
         let late = now >= order.deadline(&self.site);
         let in_time = now + balance.eta <= order.deadline(&self.site);
+        let unseen = self.not_counted(now, order);
         match () {
-            () if drawn <= allowed + slack && !contradicted => OrderState::Proven,
+            () if drawn <= allowed + slack && !contradicted && unseen.is_none() => {
+                OrderState::Proven
+            }
             () if floor > allowed && floor >= order.from => OrderState::Failed,
             () if floor > allowed || late => OrderState::Partial,
             () if order.bound(now) > allowed && !self.machines.iter().any(|m| m.moving()) => {
@@ -199,7 +206,18 @@ impl Controller {
             excess_watts: partial.then_some(excess),
             achievable_watts: (floor > allowed).then_some(floor),
             eta_s: (balance.eta > Duration::ZERO).then(|| balance.eta.as_secs() + 1),
-            text: self.sentence(order, allowed, drawn, floor),
+            text: match self.not_counted(now, order).filter(|_| order.holds()) {
+                Some(why) => why,
+                None => self.sentence(order, allowed, drawn, floor),
+            },
+        }
+    }
+
+    /// Who in its scope nobody counts.
+    fn not_counted(&self, now: Instant, order: &Order) -> Option<String> {
+        match order.envelope.scope {
+            Scope::Mining | Scope::Site => self.unseen(now),
+            Scope::Feeder(_) | Scope::Group(_) => self.uncounted(now),
         }
     }
 

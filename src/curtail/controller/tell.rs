@@ -6,9 +6,13 @@ use crate::curtail::{
     machine::Standing,
     orders::Order,
     plan::{self, Need, Shed},
+    reserve::Reservation,
     signal::{Ask, Envelope, Refusal},
     timeline::{self, Present},
-    view::{Counts, Liveness, OrderState, PartStatus, Preview, View},
+    view::{
+        Counts, Liveness, OrderState, PartStatus, Preview, ReservationState, ReservationStatus,
+        View,
+    },
 };
 use std::time::{Duration, Instant};
 
@@ -29,13 +33,23 @@ impl Controller {
             }
             _ => {
                 let one = self.reservations.find(n).ok_or(Refusal::UnknownOrder)?;
-                let status = one.status(self.eta(now));
+                let status = self.reserved(now, one);
                 Ok(Answer::Reservation {
                     status: Box::new(status),
                     repeated: true,
                 })
             }
         }
+    }
+
+    fn reserved(&self, now: Instant, one: &Reservation) -> ReservationStatus {
+        let mut status = one.status(self.eta(now));
+        if let (true, ReservationState::Pending | ReservationState::Partial, Some(why)) =
+            (one.open(), one.state, self.unseen(now))
+        {
+            status.text = why;
+        }
+        status
     }
 
     fn eta(&self, now: Instant) -> Option<Duration> {
@@ -205,7 +219,7 @@ impl Controller {
                 .reservations
                 .all
                 .iter()
-                .map(|one| one.status(self.eta(now)))
+                .map(|one| self.reserved(now, one))
                 .collect(),
             alarms: self.alarms.iter().cloned().collect(),
         }

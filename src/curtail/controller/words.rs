@@ -116,9 +116,13 @@ pub enum Input {
     Hashed {
         /// On average, at the meter.
         watts: Watts,
-        /// How many shares that is known from: it is known to one in their root.
+        /// From how many shares of the same worth that is known: it is known to one in their root.
         shares: u64,
     },
+    /// So many machines mine here of which nobody knows what they draw.
+    Strangers(u32),
+    /// Something that an operator should look at, seen by the driver.
+    Warn(String),
     /// The meter, or that it cannot be believed.
     Meter(Option<Watts>),
     /// GPU telemetry, or that there is none to be believed.

@@ -38,6 +38,7 @@ pub(super) struct Fleet {
     /// Told to the controller, in that order: an index is a [`MachineId`].
     told: u32,
     hashed: Hashed,
+    strangers: u32,
     changed: Vec<Row>,
 }
 
@@ -45,9 +46,10 @@ pub(super) struct Fleet {
 #[derive(Clone, Copy, Debug, Default)]
 struct Hashed {
     since: Option<Instant>,
-    shares: u64,
     /// At the meter.
     joules: f64,
+    /// The same of each share, squared: a few heavy ones tell less than their number.
+    squares: f64,
 }
 
 struct Entry {
@@ -88,6 +90,7 @@ impl Fleet {
             entries: HashMap::new(),
             told: 0,
             hashed: Hashed::default(),
+            strangers: 0,
             changed: Vec::new(),
         }
     }
@@ -221,6 +224,11 @@ impl Fleet {
                 }
                 (Some(model), None) => self.tell(batch, &seen.name, model, None, None),
                 (None, None) => {
+                    batch.push(Input::Warn(format!(
+                        "group {} has machines without firmware that can be asked, and names no model: what they draw is not \
+                         counted, and nothing is granted or proven; name its model",
+                        self.config.site.groups[usize::from(seen.group.0)].name,
+                    )));
                     warn!(machine = %seen.name, "has no firmware that can be asked and its group names no model: its watts are not known, it is not counted");
                 }
             }
@@ -282,6 +290,13 @@ impl Fleet {
                 .position(|model| model.name == row.name)
         });
         let Some(model) = row.or(default) else {
+            batch.push(Input::Warn(format!(
+                "model \"{}\" ({}) is not in the model table and group {} names no model: what it draws is not counted, and \
+                 nothing is granted or proven; add a [[model]]",
+                identity.model,
+                driver.family(),
+                self.config.site.groups[usize::from(group.0)].name,
+            )));
             return warn!(machine = %name, model = identity.model, "is not in the model table and its group names no model: add a [[model]]; it is not counted");
         };
         if row.is_none() && !identity.model.is_empty() {
@@ -362,6 +377,15 @@ impl Fleet {
         kind
     }
 
+    /// How many mine here of which nobody knows what they draw, if that has changed.
+    pub(super) fn strangers(&mut self) -> Option<Input> {
+        let of = |entry: &&Entry| entry.id.is_none() && entry.connected;
+        let count = self.entries.values().filter(of).count();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let before = std::mem::replace(&mut self.strangers, count);
+        (before != count).then_some(Input::Strangers(count))
+    }
+
     /// Any machine's shares, as energy by its model's joules per hash.
     pub(super) fn hashed(&mut self, controller: &Controller, name: &Arc<str>, mined: Mined) {
         let id = self.entries.get(name).and_then(|entry| entry.id);
@@ -371,8 +395,9 @@ impl Fleet {
         let model = &controller.kind(machine).model;
         let group = &controller.site().groups[usize::from(machine.facts.group.0)];
         let each = model.watts.0 as f64 / model.hashrate.max(1.0);
-        self.hashed.shares += u64::from(mined.shares);
-        self.hashed.joules += mined.hashes * each * f64::from(group.overhead_permille) / 1000.0;
+        let joules = mined.hashes * each * f64::from(group.overhead_permille) / 1000.0;
+        self.hashed.joules += joules;
+        self.hashed.squares += joules * joules / f64::from(mined.shares.max(1));
     }
 
     /// What they come to, every [`COUNTED`].
@@ -382,11 +407,13 @@ impl Fleet {
         if gone < COUNTED {
             return None;
         }
-        let Hashed { shares, joules, .. } = std::mem::take(&mut self.hashed);
+        let Hashed {
+            joules, squares, ..
+        } = std::mem::take(&mut self.hashed);
         self.hashed.since = Some(now);
         Some(Input::Hashed {
             watts: Watts((joules / gone.as_secs_f64()) as i64),
-            shares,
+            shares: (joules * joules / squares.max(1e-9)) as u64,
         })
     }
 

@@ -10,7 +10,7 @@ use crate::{
         fleet::{Capability, Mode, Model, Observation, Off, Receipt},
         signal::{Ask, Envelope, Refusal, Scope},
         site::{Feeder, FeederId, Group, GroupId, Law, Source, Telemetry},
-        view::{Liveness, OrderState},
+        view::{Liveness, OrderState, ReservationState},
     },
     machine::Machine as _,
 };

@@ -224,3 +224,45 @@ fn alarms_are_shown_once_each_and_only_the_latest() {
     let shown = controller.view(now).alarms;
     assert_eq!((shown.len(), shown[63].as_str()), (64, "499"));
 }
+
+fn reserve(seq: u64, watts: i64) -> Input {
+    order("desk", seq, 1, Ask::Reserve(Watts(watts)), Scope::Mining)
+}
+
+fn granted(controller: &Controller, at: Instant) -> bool {
+    controller.view(at).reservations[0].state == ReservationState::Granted
+}
+
+#[test]
+fn nothing_is_granted_or_proven_while_machines_mine_whose_watts_are_not_known() {
+    let now = Instant::now();
+    let mut controller = running(now, 4);
+    controller.site.limit = Watts(10_000);
+    controller.handle_input(now, Input::Strangers(3));
+    controller.handle_input(now, reserve(1, 1_000));
+    controller.handle_input(now, cap(2, 5_000));
+    controller.handle_timeout(now + TICK);
+    assert!(!granted(&controller, now + TICK));
+    assert_ne!(state(&controller, now + TICK, "o-2"), OrderState::Proven);
+    let text = controller.view(now + TICK).reservations[0].text.clone();
+    assert!(text.starts_with("3 machines mine here"), "{text}");
+    controller.handle_input(now + TICK, Input::Strangers(0));
+    controller.handle_timeout(now + 2 * TICK);
+    assert!(granted(&controller, now + 2 * TICK));
+    assert_eq!(state(&controller, now + TICK, "o-2"), OrderState::Proven);
+}
+
+#[test]
+fn a_start_that_knows_no_machine_grants_nothing_until_they_had_time_to_come() {
+    let now = Instant::now();
+    let mut controller = running(now, 0);
+    controller.site.limit = Watts(10_000);
+    controller.handle_input(now, reserve(1, 1_000));
+    let mut at = now;
+    while !granted(&controller, at) {
+        at += TICK;
+        controller.handle_timeout(at);
+        assert!(at < now + Duration::from_secs(12), "it never grants");
+    }
+    assert!(at >= now + Duration::from_secs(10), "{:?}", at - now);
+}
