@@ -59,6 +59,7 @@ pub(super) struct Outcome {
     deaths: u64,
     failover_millis: Vec<u64>,
     failbacks: u64,
+    homeless: u64,
     violations: BTreeMap<&'static str, u64>,
     conserves: bool,
     drained: bool,
@@ -106,6 +107,7 @@ impl Outcome {
                 .map(|d| d.as_millis() as u64)
                 .collect(),
             failbacks: story.failbacks,
+            homeless: story.homeless,
             violations: fleet
                 .violations
                 .iter()
@@ -209,6 +211,13 @@ impl Outcome {
         must(
             self.drained,
             "the proxy did not drain within its grace".to_owned(),
+        );
+        must(
+            self.homeless == 0,
+            format!(
+                "{} of {} miners mined for no pool for more than 5 s",
+                self.homeless, self.miners
+            ),
         );
         self.judge_pools(&mut must);
         self.judge_failovers(&mut must);

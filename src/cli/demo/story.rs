@@ -9,6 +9,8 @@ use std::{fmt, time::Duration};
 const FIRST_KILL: Duration = Duration::from_secs(20);
 /// How long pool A stays dead, if there is time.
 const OUTAGE: Duration = Duration::from_secs(10);
+/// A miner may be without a pool so long: a failover takes less.
+const HOMELESS: Duration = Duration::from_secs(5);
 /// From one death to the next.
 const PERIOD: Duration = Duration::from_secs(60);
 
@@ -59,6 +61,10 @@ pub(super) struct Story {
     phase: Phase,
     /// Whether every miner mines for A.
     complete: bool,
+    /// Since when miners mine that no pool has.
+    homeless_since: Option<Duration>,
+    /// Most miners that mined for nobody for longer than [`HOMELESS`].
+    pub(super) homeless: u64,
     /// How long each failover took.
     pub(super) failovers: Vec<Duration>,
     /// Deaths of pool A.
@@ -80,6 +86,8 @@ impl Story {
             reconnects_before: 0,
             phase: Phase::Gathering,
             complete: false,
+            homeless_since: None,
+            homeless: 0,
             failovers: Vec::new(),
             deaths: 0,
             failbacks: 0,
@@ -95,6 +103,7 @@ impl Story {
         let mining = look.fleet.mining;
         let all_on = |at| mining > 0 && leases(at) == mining && leases(1 - at) == 0;
         self.complete = all_on(0) && mining == self.miners;
+        self.count_homeless(look.elapsed, mining.saturating_sub(leases(0) + leases(1)));
         match self.phase {
             Phase::Gathering if self.complete => {
                 self.phase = Phase::Steady;
@@ -121,6 +130,14 @@ impl Story {
                 Some(Event::Trusted)
             }
             _ => None,
+        }
+    }
+
+    fn count_homeless(&mut self, now: Duration, count: u64) {
+        if count == 0 || self.phase == Phase::Gathering {
+            self.homeless_since = None;
+        } else if now.saturating_sub(*self.homeless_since.get_or_insert(now)) > HOMELESS {
+            self.homeless = self.homeless.max(count);
         }
     }
 
@@ -212,6 +229,17 @@ mod tests {
             complete: true,
             ..Story::new(200, span)
         }
+    }
+
+    #[test]
+    fn miners_that_mine_for_nobody_are_counted_once_a_failover_could_have_housed_them() {
+        let mut story = steady(None);
+        for (second, count) in [(10, 25), (15, 25), (16, 0), (20, 25), (25, 25)] {
+            story.count_homeless(s(second), count);
+        }
+        assert_eq!(story.homeless, 0);
+        story.count_homeless(s(26), 25);
+        assert_eq!(story.homeless, 25);
     }
 
     #[test]
