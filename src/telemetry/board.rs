@@ -48,6 +48,9 @@ pub struct PoolCard {
 /// Submit latencies by pool; kept as the family that is exported, because one cannot be put together at a scrape.
 pub type SubmitSeconds = Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>;
 
+/// How the words of a pool begin, among notes of our own.
+const SAYS: &str = "says: ";
+
 /// The read model of a running proxy.
 #[derive(Debug)]
 pub struct Board {
@@ -266,11 +269,12 @@ impl Board {
             return;
         };
         pool.note = match event {
-            link::Event::Up => None,
+            // What was wrong is over; what the pool says may have come in the same breath as its first job.
+            link::Event::Up => pool.note.take().filter(|note| note.starts_with(SAYS)),
             link::Event::Down { reason, .. } => Some(reason.clone()),
             link::Event::LoginRefused(text) => Some(format!("login refused: {text}")),
             link::Event::ReconnectRefused(host) => Some(format!("refused to move to {host}")),
-            link::Event::Message(text) => Some(format!("says: {text}")),
+            link::Event::Message(text) => Some(format!("{SAYS}{text}")),
             _ => return,
         };
     }

@@ -191,6 +191,21 @@ fn moves_are_counted_and_an_excluded_pool_says_why() {
 }
 
 #[test]
+fn what_a_pool_says_stays_when_it_comes_up_and_what_was_wrong_goes() {
+    let now = Instant::now();
+    let board = board(now);
+    let link = LinkId(1);
+    let noted = |event: link::Event| {
+        board.link_event(link, &event);
+        board.link_event(link, &link::Event::Up);
+        board.pools(now)[1].note.clone()
+    };
+    assert_eq!(noted(link::Event::LoginRefused("no".into())), None);
+    let message = link::Event::Message("back at noon".into());
+    assert_eq!(noted(message).as_deref(), Some("says: back at noon"));
+}
+
+#[test]
 fn miners_come_in_pages_of_a_stable_order() {
     let now = Instant::now();
     let board = board(now);
