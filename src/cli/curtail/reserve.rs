@@ -132,6 +132,38 @@ impl Args {
     }
 }
 
+/// Refuses what would put mining off for nothing: a wait that ends with a part.
+fn all_can_be_had(
+    client: &Client,
+    wish: &Wish,
+    asked: Watts,
+    plan: &Preview,
+    site: &str,
+) -> Result<(), Failed> {
+    if plan.excess_watts <= Watts::ZERO {
+        return Ok(());
+    }
+    let one = Wish {
+        ask: Ask::Reserve(Watts(1)),
+        ..wish.clone()
+    };
+    let least = order::plan(client, &one, site)?.member::<Preview>("plan");
+    let Some(least) = least else {
+        return Ok(());
+    };
+    // Too much even without it: that is another's doing, and takes nothing from this.
+    if least.excess_watts >= plan.excess_watts {
+        return Ok(());
+    }
+    // A limit of 0 hides how far below it was asked to be.
+    let most = match plan.limit_watts > Watts::ZERO {
+        true => asked - plan.excess_watts,
+        false => least.limit_watts + Watts(1) - plan.then_watts,
+    };
+    let most = most.at_least_zero();
+    Err(Failed::NotAll { asked, most })
+}
+
 /// Someone who waits for a grant.
 struct Waiter<'a> {
     client: &'a Client,
@@ -192,6 +224,10 @@ impl<'a> Waiter<'a> {
         let plan = order::plan(client, &wish(), &site)?;
         if let Some(plan) = plan.member::<Preview>("plan") {
             tell(show::plan(&plan).trim_end());
+            // Of a later one it is not known: what is short now may be free by then.
+            if !args.accept_partial && args.at.is_none() {
+                all_can_be_had(client, &wish(), args.watts, &plan, &site)?;
+            }
         }
         let answer = order::send(client, &wish(), &site)?;
         let reservation: ReservationStatus = answer.read(client)?;
