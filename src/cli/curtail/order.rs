@@ -8,9 +8,7 @@ use crate::api::power::Power;
 use crate::curtail::signal::{
     self, Ask, Envelope, FOR_GOOD, Heartbeat, Scope, is_name, read::is_id,
 };
-use crate::curtail::view::{
-    OrderState, OrderStatus, Preview, ReservationState, ReservationStatus,
-};
+use crate::curtail::view::{OrderState, OrderStatus, Preview, ReservationState, ReservationStatus};
 use crate::curtail::{Wall, Watts};
 use std::time::Duration;
 

@@ -23,6 +23,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const RENEW: Duration = Duration::from_secs(20);
 /// Between two looks: the controller decides once a second.
 const LOOK: Duration = Duration::from_secs(1);
+/// Most dry runs that look for what can be had: each halves what is not known.
+const PROBES: usize = 12;
 /// 128 and SIGINT, as shells have it.
 const INTERRUPTED: u8 = 130;
 
@@ -143,25 +145,50 @@ fn all_can_be_had(
     if plan.excess_watts <= Watts::ZERO {
         return Ok(());
     }
-    let one = Wish {
-        ask: Ask::Reserve(Watts(1)),
-        ..wish.clone()
+    let dry = |watts: Watts| {
+        let ask = Ask::Reserve(watts);
+        let wish = Wish {
+            ask,
+            ..wish.clone()
+        };
+        let answer = order::plan(client, &wish, site)?;
+        answer
+            .member::<Preview>("plan")
+            .ok_or_else(|| client.not_sluice("a dry run without a plan"))
     };
-    let least = order::plan(client, &one, site)?.member::<Preview>("plan");
-    let Some(least) = least else {
-        return Ok(());
-    };
+    let least = dry(Watts(1))?;
     // Too much even without it: that is another's doing, and takes nothing from this.
     if least.excess_watts >= plan.excess_watts {
         return Ok(());
     }
-    // A limit of 0 hides how far below it was asked to be.
-    let most = match plan.limit_watts > Watts::ZERO {
-        true => asked - plan.excess_watts,
-        false => least.limit_watts + Watts(1) - plan.then_watts,
+    let room = match plan.limit_watts > Watts::ZERO {
+        true => plan.limit_watts + asked,
+        false => room(asked, least.limit_watts, dry)?,
     };
-    let most = most.at_least_zero();
+    let most = (room - plan.then_watts).at_least_zero();
     Err(Failed::NotAll { asked, most })
+}
+
+/// What the site has for mining and this reservation together, as dry runs tell it: a limit of 0 hides how far below 0
+/// it is, and one as high as without it is another's.
+fn room(
+    asked: Watts,
+    without: Watts,
+    dry: impl Fn(Watts) -> Result<Preview, Failed>,
+) -> Result<Watts, Failed> {
+    let (mut low, mut high) = (Watts(1), asked);
+    for _ in 0..PROBES {
+        let middle = Watts(low.0.midpoint(high.0));
+        let limit = dry(middle)?.limit_watts;
+        if limit <= Watts::ZERO {
+            high = middle;
+        } else if limit >= without {
+            low = middle;
+        } else {
+            return Ok(limit + middle);
+        }
+    }
+    Ok(low + without)
 }
 
 /// Someone who waits for a grant.
@@ -355,4 +382,26 @@ impl<'a> Waiter<'a> {
 /// Progress, which is not the answer.
 fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_is_found_below_another_cap_and_above_a_limit_of_zero() {
+        let site = |cap: i64| {
+            move |watts: Watts| {
+                Ok(Preview {
+                    limit_watts: (Watts(188_000) - watts).at_least_zero().min(Watts(cap)),
+                    ..Preview::default()
+                })
+            }
+        };
+        for cap in [100_000, 187_999, 1_000_000] {
+            let without = site(cap)(Watts(1)).expect("a plan").limit_watts;
+            let found = room(Watts(400_000), without, site(cap)).expect("dry runs");
+            assert_eq!(found, Watts(188_000), "{cap}");
+        }
+    }
 }

@@ -129,6 +129,8 @@ fn a_wait_for_more_than_can_be_had_orders_nothing_and_one_for_all_of_it_does() {
     let lab = Lab::start([(ReservationState::Partial, 900_000)]);
     assert_eq!(lab.run("reserve 900001W --wait"), 75);
     assert_eq!(lab.said(), ["reserve (dry)"; 2], "nothing but dry runs");
+    assert_eq!(lab.run("reserve 50MW --wait"), 75, "however far beyond");
+    assert!(lab.signals().iter().all(|(_, dry_run)| *dry_run));
     assert_eq!(lab.run("reserve 900001W --wait --accept-partial"), 0);
     assert!(lab.said().contains(&"reserve".to_owned()));
     let lab = Lab::start([(ReservationState::Granted, 900_000)]);
@@ -384,9 +386,9 @@ fn take(call: Call, said: &Mutex<Vec<String>>, signals: &Mutex<Vec<(Envelope, bo
 /// Of a site that can give 900 kW.
 fn planned(asked: Watts) -> Preview {
     Preview {
-        limit_watts: Watts(1_000_000) - asked,
+        limit_watts: (Watts(1_000_000) - asked).at_least_zero(),
         then_watts: Watts(100_000),
-        excess_watts: (asked - Watts(900_000)).at_least_zero(),
+        excess_watts: (asked - Watts(900_000)).at_least_zero().min(Watts(100_000)),
         ..Preview::default()
     }
 }
