@@ -17,6 +17,7 @@ mod client;
 mod log;
 mod order;
 mod reserve;
+mod room;
 mod show;
 mod wait;
 mod words;

@@ -6,7 +6,7 @@
 use super::client::{Client, Failed};
 use super::order::{self, Wish};
 use super::wait::{Step, step};
-use super::{Access, Sender, end, show, words};
+use super::{Access, Sender, end, room, show, words};
 use crate::cli::{exit, units};
 use crate::curtail::signal::{Ask, FOR_GOOD, Scope, rfc3339};
 use crate::curtail::view::{Preview, ReservationStatus};
@@ -23,8 +23,6 @@ const LEASE: Duration = Duration::from_secs(60);
 const RENEW: Duration = Duration::from_secs(20);
 /// Between two looks: the controller decides once a second.
 const LOOK: Duration = Duration::from_secs(1);
-/// Most dry runs that look for what can be had: each halves what is not known.
-const PROBES: usize = 12;
 /// 128 and SIGINT, as shells have it.
 const INTERRUPTED: u8 = 130;
 
@@ -134,63 +132,6 @@ impl Args {
     }
 }
 
-/// Refuses what would put mining off for nothing: a wait that ends with a part.
-fn all_can_be_had(
-    client: &Client,
-    wish: &Wish,
-    asked: Watts,
-    plan: &Preview,
-    site: &str,
-) -> Result<(), Failed> {
-    if plan.excess_watts <= Watts::ZERO {
-        return Ok(());
-    }
-    let dry = |watts: Watts| {
-        let ask = Ask::Reserve(watts);
-        let wish = Wish {
-            ask,
-            ..wish.clone()
-        };
-        let answer = order::plan(client, &wish, site)?;
-        answer
-            .member::<Preview>("plan")
-            .ok_or_else(|| client.not_sluice("a dry run without a plan"))
-    };
-    let least = dry(Watts(1))?;
-    // Too much even without it: that is another's doing, and takes nothing from this.
-    if least.excess_watts >= plan.excess_watts {
-        return Ok(());
-    }
-    let room = match plan.limit_watts > Watts::ZERO {
-        true => plan.limit_watts + asked,
-        false => room(asked, least.limit_watts, dry)?,
-    };
-    let most = (room - plan.then_watts).at_least_zero();
-    Err(Failed::NotAll { asked, most })
-}
-
-/// What the site has for mining and this reservation together, as dry runs tell it: a limit of 0 hides how far below 0
-/// it is, and one as high as without it is another's.
-fn room(
-    asked: Watts,
-    without: Watts,
-    dry: impl Fn(Watts) -> Result<Preview, Failed>,
-) -> Result<Watts, Failed> {
-    let (mut low, mut high) = (Watts(1), asked);
-    for _ in 0..PROBES {
-        let middle = Watts(low.0.midpoint(high.0));
-        let limit = dry(middle)?.limit_watts;
-        if limit <= Watts::ZERO {
-            high = middle;
-        } else if limit >= without {
-            low = middle;
-        } else {
-            return Ok(limit + middle);
-        }
-    }
-    Ok(low + without)
-}
-
 /// Someone who waits for a grant.
 struct Waiter<'a> {
     client: &'a Client,
@@ -253,7 +194,7 @@ impl<'a> Waiter<'a> {
             tell(show::plan(&plan).trim_end());
             // Of a later one it is not known: what is short now may be free by then.
             if !args.accept_partial && args.at.is_none() {
-                all_can_be_had(client, &wish(), args.watts, &plan, &site)?;
+                room::all_can_be_had(client, &wish(), args.watts, &plan, &site)?;
             }
         }
         let answer = order::send(client, &wish(), &site)?;
@@ -382,26 +323,4 @@ impl<'a> Waiter<'a> {
 /// Progress, which is not the answer.
 fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_room_is_found_below_another_cap_and_above_a_limit_of_zero() {
-        let site = |cap: i64| {
-            move |watts: Watts| {
-                Ok(Preview {
-                    limit_watts: (Watts(188_000) - watts).at_least_zero().min(Watts(cap)),
-                    ..Preview::default()
-                })
-            }
-        };
-        for cap in [100_000, 187_999, 1_000_000] {
-            let without = site(cap)(Watts(1)).expect("a plan").limit_watts;
-            let found = room(Watts(400_000), without, site(cap)).expect("dry runs");
-            assert_eq!(found, Watts(188_000), "{cap}");
-        }
-    }
 }
