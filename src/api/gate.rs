@@ -93,12 +93,18 @@ impl<'a> Errand<'a> {
     }
 
     /// Checks that it may speak for `source`, which is what it is counted under from here on.
-    pub(super) fn speaks(&mut self, who: &Principal, source: &str) -> Result<(), Refusal> {
-        if !who.may_speak_for(source) {
-            return Err(Refusal::Forbidden);
+    pub(super) fn speaks(&mut self, who: &Principal, source: &str) -> Result<(), Refused> {
+        if who.may_speak_for(source) {
+            self.source = Some(source.to_owned());
+            return Ok(());
         }
-        self.source = Some(source.to_owned());
-        Ok(())
+        Err(match &who.source {
+            Some(own) if own != source => Refused::Bound {
+                name: who.name.clone(),
+                source: own.clone(),
+            },
+            _ => Refusal::Forbidden.into(),
+        })
     }
 
     /// Checks that it was written for this site. Of orders the controller checks it, which never sees a heartbeat's.

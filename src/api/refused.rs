@@ -15,6 +15,13 @@ use axum::response::{IntoResponse, Response};
 pub enum Refused {
     /// For a reason of the envelope's list.
     Order(Wrong),
+    /// The token or key speaks for one source alone, and the order names another.
+    Bound {
+        /// As configured.
+        name: String,
+        /// The source it speaks for.
+        source: String,
+    },
     /// For want of an answer.
     Silent(Silence),
     /// For what no order can be blamed for: no site, no credentials, a query.
@@ -26,6 +33,7 @@ impl Refused {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Order(wrong) => Outcome::Refused(wrong.refusal),
+            Self::Bound { .. } => Outcome::Refused(Refusal::Forbidden),
             Self::Silent(Silence::Busy) => Outcome::Busy,
             Self::Silent(Silence::Late) => Outcome::Late,
             Self::Plain(problem) if *problem == Problem::BAD_ORDER_QUERY => {
@@ -64,6 +72,7 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
             Self::Order(wrong) => order(&wrong),
+            Self::Bound { name, source } => bound(&name, &source),
             Self::Silent(silence) => silent(silence),
             Self::Plain(problem) => problem.into_response(),
         }
@@ -87,6 +96,17 @@ fn order(wrong: &Wrong) -> Response {
         _ => {}
     }
     response
+}
+
+/// To whoever holds the token: both names are the config's.
+fn bound(name: &str, source: &str) -> Response {
+    let refusal = Refusal::Forbidden;
+    let (status, title, _) = words(refusal);
+    let kind = format!("urn:sluice:problem:{refusal}");
+    let detail = format!(
+        "The token \"{name}\" speaks only for source \"{source}\": add --source {source} (over HTTP: \"source\": \"{source}\")."
+    );
+    problem::response(status, &kind, title, &detail, Some(refusal.label()))
 }
 
 fn silent(silence: Silence) -> Response {

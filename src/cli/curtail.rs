@@ -9,7 +9,7 @@
 //! | 1 | refused, and why; or a replay that came out otherwise |
 //! | 2 | the command line cannot be read |
 //! | 69 | no Sluice answers, or no ledger can be read |
-//! | 75 | not all of it can be had now (`reserve --wait`); nothing is held |
+//! | 75 | not all of it can be had now (`reserve --wait`); nothing is held, or nothing was ordered |
 //! | 78 | the configuration that is to name the ledger cannot be read |
 //! | 130 | interrupted; what was reserved has been given back |
 
@@ -17,6 +17,7 @@ mod client;
 mod log;
 mod order;
 mod reserve;
+mod room;
 mod show;
 mod wait;
 mod words;
@@ -65,6 +66,8 @@ pub enum Verb {
     /// Watts for a job: granted once they are proven free. With --wait this is what a Slurm prolog runs
     Reserve(Box<reserve::Args>),
     /// Ends an order (o-17) or gives a reservation back (r-3); machines come back staggered
+    ///
+    /// What has ended already is said and is exit code 0, so that a job's epilog may run twice.
     Release {
         /// As `status` shows it
         id: String,

@@ -47,7 +47,7 @@ enum Verb {
     Check(check::Args),
     /// See it work: 200 simulated miners and two pools round the real proxy, on this machine alone
     Demo(demo::Args),
-    /// A simulated pool or fleet, each on its own, for your tests
+    /// A simulated pool, fleet, or site of machines with firmware, each on its own, for your tests
     #[command(subcommand)]
     Sim(sim::Verb),
     /// A running proxy at one look: miners, hashrate, shares, pools

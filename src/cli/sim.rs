@@ -36,6 +36,9 @@ pub enum Verb {
     /// Machine n lives at 127.10.x.y: LuxOS, WhatsMiner v3 and Bitaxe answer there on their real ports, and its miner comes
     /// from there. Told to sleep, it hangs up and its watts fall as published; some lie, stay silent or boot, if asked to.
     ///
+    /// By hand: `sluice sim pool --listen 127.0.0.1:3334`, `sluice run -c config/site-lab.toml`, and
+    /// `sluice sim site --machines 40 --mix luxos=1,whatsminer=1 --pool stratum+tcp://127.0.0.1:3333`.
+    ///
     /// Exit code 0 unless it mined without success or a rule of the wire was broken.
     Site(Box<site::Args>),
 }

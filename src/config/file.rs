@@ -386,6 +386,11 @@ impl<'t> Section<'t> {
         };
         match read(&node.value) {
             Ok(value) => Some(value),
+            Err(want) if want.alone => {
+                let wrong = Finding::said(Severity::Error, &self.path(key), want.expected);
+                findings.push(wrong.at(&node.place));
+                None
+            }
             Err(want) => {
                 let found = match (known.kind, &node.value) {
                     (Kind::Secret, Value::Table(_)) => "a table".to_owned(),

@@ -4,7 +4,7 @@
 
 use super::build::World;
 use super::tree::{Table, Value};
-use super::units::{Want, want};
+use super::units::{Want, want, wrong};
 use std::path::Path;
 
 /// Longest secret, in bytes; pools truncate far below, and a wrong path must not pull in a disk.
@@ -35,7 +35,7 @@ fn from_outside(table: &Table, world: &World<'_>) -> Result<String, Want> {
         return Err(shape());
     };
     match entry.key.as_str() {
-        "env" => (world.env)(from).ok_or_else(|| want(format!("the variable {from} to be set"))),
+        "env" => (world.env)(from).ok_or_else(|| wrong(format!("the variable {from} is not set"))),
         "file" => from_file(&world.base.join(from))
             .map_err(|why| want(format!("the file {from} to be readable")).hint(why)),
         _ => Err(shape()),

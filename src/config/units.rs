@@ -16,6 +16,8 @@ pub(super) struct Want {
     pub(super) expected: String,
     /// What to do, if that is not plain.
     pub(super) hint: Option<String>,
+    /// Whether `expected` says all: what was found is no help.
+    pub(super) alone: bool,
 }
 
 impl Want {
@@ -30,6 +32,15 @@ pub(super) fn want(expected: impl Into<String>) -> Want {
     Want {
         expected: expected.into(),
         hint: None,
+        alone: false,
+    }
+}
+
+/// A whole sentence, where what was found would not help.
+pub(super) fn wrong(sentence: impl Into<String>) -> Want {
+    Want {
+        alone: true,
+        ..want(sentence)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::curtail::controller::{Answer, Controller, Input, Output, Proof};
 use crate::curtail::fleet::Receipt;
 use crate::curtail::replay::Turn;
 use crate::curtail::signal::Refusal;
-use crate::curtail::view::{OrderState, View};
+use crate::curtail::view::{OrderState, ReservationState, View};
 use crate::curtail::{MachineId, Setpoint, Wall};
 use crate::ledger::{Recovered, WriterHandle};
 use crate::machine::Machine;
@@ -150,6 +150,7 @@ pub async fn run(start: Start) {
             biased;
             () = cancel.cancelled(), if ending.is_none() => {
                 if on_exit == OnExit::Leave {
+                    task.say_what_stays(now);
                     break;
                 }
                 ending = Some(now + GOING);
@@ -232,6 +233,25 @@ impl Task {
         // After the reservations: what a job draws already is none of what GPUs draw without one.
         self.batch.extend(first);
         self.turn().await;
+    }
+
+    /// What the end of the proxy leaves as it is; nothing where nothing gives way.
+    fn say_what_stays(&self, now: Instant) {
+        let machines = self.controller.machines().iter();
+        let off = machines.filter(|machine| machine.setpoint == Setpoint::Off);
+        let off = off.count();
+        let view = self.controller.view(now);
+        let open = |is| is != ReservationState::Released && is != ReservationState::Expired;
+        let reservations = view.reservations.iter().filter(|one| open(one.state));
+        let reservations = reservations.count();
+        if off + reservations > 0 {
+            let plural = |n| if n == 1 { "" } else { "s" };
+            info!(
+                "{off} machine{} off (curtail.on_exit = \"leave\"); {reservations} reservation{} in force",
+                if off == 1 { " stays" } else { "s stay" },
+                plural(reservations)
+            );
+        }
     }
 
     /// One batch: feed, commit, act.

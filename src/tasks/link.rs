@@ -281,7 +281,7 @@ fn say(pool: &str, event: &Event, folded: u64) {
             warn!(
                 pool,
                 reason,
-                retry_in_s = retry_in.as_secs_f32(),
+                retry_in_s = (retry_in.as_secs_f64() * 10.0).round() / 10.0,
                 "pool is down; trying again"
             );
         }

@@ -78,6 +78,10 @@ async fn forged_orders_are_refused_and_reach_nobody() {
             status == 401,
             "{shows}"
         );
+        if shows == "a bound token in another's name" {
+            let detail = answer.json["detail"].to_string();
+            assert!(detail.contains("add --source plc"), "{detail}");
+        }
     }
     assert!(site.calls().is_empty());
     let mut counted = site.counted();

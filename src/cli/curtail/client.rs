@@ -4,6 +4,7 @@
 use super::Access;
 use crate::cli::ask::{AskError, Proxy, printable};
 use crate::cli::exit;
+use crate::curtail::Watts;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::{self, Write};
@@ -23,6 +24,8 @@ pub(super) enum Failed {
     BrokeOff { api: String, why: String },
     #[error("{0}")]
     Usage(String),
+    #[error("nothing was ordered: {asked} were asked, at most {most} can be had")]
+    NotAll { asked: Watts, most: Watts },
 }
 
 impl Failed {
@@ -31,6 +34,7 @@ impl Failed {
         match self {
             Self::Ask(AskError::Refused { .. }) => 1,
             Self::Usage(_) => 2,
+            Self::NotAll { .. } => exit::LATER,
             _ => exit::ENVIRONMENT,
         }
     }
@@ -40,8 +44,13 @@ impl Failed {
         match self {
             Self::Ask(AskError::Unreachable { .. }) | Self::BrokeOff { .. } => true,
             Self::Ask(AskError::Refused { status, .. }) => *status >= 500,
-            Self::Ask(AskError::NotSluice { .. }) | Self::Usage(_) => false,
+            Self::Ask(AskError::NotSluice { .. }) | Self::Usage(_) | Self::NotAll { .. } => false,
         }
+    }
+
+    /// Whether the API knows nothing of this kind that could be ended.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Ask(AskError::Refused { status: 404, .. }))
     }
 }
 
@@ -98,7 +107,8 @@ impl Client {
         let sent = self.proxy.send(request, body);
         let text = self
             .proxy
-            .text(sent.map_err(|error| self.failed(method, &error))?)?;
+            .text(sent.map_err(|error| self.failed(method, &error))?)
+            .map_err(|error| self.without_token(error))?;
         if text.is_empty() {
             return Ok(Answer(None));
         }
@@ -106,6 +116,20 @@ impl Client {
         Ok(Answer(Some(
             value.map_err(|error| self.not_sluice(&error.to_string()))?,
         )))
+    }
+
+    /// Says how a token is given to whoever gave none.
+    fn without_token(&self, error: AskError) -> AskError {
+        match error {
+            AskError::Refused {
+                status: 401, title, ..
+            } if self.token.is_none() => AskError::Refused {
+                status: 401,
+                title,
+                detail: "No token was sent: set SLUICE_TOKEN or --token.".into(),
+            },
+            error => error,
+        }
     }
 
     fn failed(&self, method: &str, error: &ureq::Error) -> Failed {

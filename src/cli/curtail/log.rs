@@ -3,25 +3,26 @@
 //! Reads the file, beside a running proxy too; whether the file can be believed is `sluice audit verify`. Invariant: a
 //! replay ends well only if every recorded decision came out again.
 
-use super::{say, show};
+mod tell;
+
+use super::say;
 use crate::cli::ask::printable;
 use crate::cli::exit;
 use crate::cli::ledger::{NoLedger, Which};
 use crate::curtail::Wall;
-use crate::curtail::controller::{Answer, Input, Output};
+use crate::curtail::controller::Output;
 use crate::curtail::replay::{Begin, Replay, Turn};
-use crate::curtail::signal::{Ask, Envelope, rfc3339};
-use crate::ledger::{Ledger, LedgerError, Stored};
+use crate::curtail::signal::rfc3339;
+use crate::ledger::{Ledger, LedgerError, Reader, Stored};
 use crate::telemetry::units;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tell::Teller;
 
 /// Between two looks of `log -f`: half a controller's tick.
 const LOOK: Duration = Duration::from_millis(500);
-/// Longest text of a peer in a line.
-const LONGEST_TEXT: usize = 400;
 
 /// Arguments of `log`.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,7 +35,7 @@ pub struct LogArgs {
     /// Begin so many audit entries before the end; turns in which nothing happened are not shown
     #[arg(short = 'n', long, default_value_t = 1000)]
     entries: u64,
-    /// Print the entries as they are, one JSON object a line
+    /// Print the entries as they are, the bytes of orders too, one JSON object a line
     #[arg(long)]
     json: bool,
 }
@@ -69,13 +70,17 @@ enum Ended {
 fn print(file: &Path, args: &LogArgs, to: &mut impl Write) -> Result<(), Ended> {
     let reader = Ledger::read_only(file)?;
     let mut next = reader.head()?.n.saturating_sub(args.entries) + 1;
+    let mut teller = Teller::default();
+    if !args.json {
+        learn(&reader, next, &mut teller)?;
+    }
     loop {
         for entry in reader.entries(next) {
             let entry = entry?;
             next = entry.n + 1;
             let line = match args.json {
                 true => Some(as_json(&entry)),
-                false => as_text(&entry),
+                false => teller.line(&entry),
             };
             if let Some(line) = line {
                 writeln!(to, "{line}")?;
@@ -86,6 +91,18 @@ fn print(file: &Path, args: &LogArgs, to: &mut impl Write) -> Result<(), Ended> 
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// Who arrived before the first entry that is shown.
+fn learn(reader: &Reader, shown: u64, teller: &mut Teller) -> Result<(), LedgerError> {
+    for entry in reader.entries(1) {
+        let entry = entry?;
+        if entry.n >= shown {
+            break;
+        }
+        teller.learn(&entry);
+    }
+    Ok(())
 }
 
 fn none(error: &NoLedger) -> ExitCode {
@@ -103,98 +120,6 @@ fn as_json(entry: &Stored) -> String {
     let body = body.unwrap_or_else(|_| entry.body.as_str().into());
     let at = rfc3339::write(Wall(entry.at_ms));
     serde_json::json!({ "n": entry.n, "at": at, "kind": entry.kind, "body": body }).to_string()
-}
-
-/// One line; `None` for a turn in which nothing happened that a person would look for.
-fn as_text(entry: &Stored) -> Option<String> {
-    let said = match entry.kind.as_str() {
-        "turn" => match serde_json::from_str::<Turn>(&entry.body) {
-            Ok(turn) => turn_text(&turn)?,
-            Err(_) => "a turn that this version cannot read".to_owned(),
-        },
-        "start" => match serde_json::from_str::<Begin>(&entry.body) {
-            Ok(begin) => format!("Sluice {} begins, site {}", begin.version, begin.site.name),
-            Err(_) => "a start that this version cannot read".to_owned(),
-        },
-        kind => format!("{kind} {}", entry.body),
-    };
-    let at = rfc3339::write(Wall(entry.at_ms));
-    let said: String = printable(&said).chars().take(LONGEST_TEXT).collect();
-    Some(format!("{:>8}  {at:<24}  {said}", entry.n))
-}
-
-fn turn_text(turn: &Turn) -> Option<String> {
-    let inputs = turn.inputs.iter().filter_map(input_text);
-    let mut parts: Vec<String> = inputs.collect();
-    parts.extend(turn.outputs.iter().filter_map(output_text));
-    let commands = |output: &&Output| matches!(output, Output::Command { .. });
-    match turn.outputs.iter().filter(commands).count() {
-        0 => {}
-        n => parts.push(format!("{} machines are told", units::count(n as u64))),
-    }
-    (!parts.is_empty()).then(|| parts.join("; "))
-}
-
-fn input_text(input: &Input) -> Option<String> {
-    match input {
-        Input::Signal { dry_run: true, .. } => None,
-        Input::Signal { envelope, .. } => Some(order(envelope)),
-        Input::Release { id, .. } => Some(format!("release of {id}")),
-        Input::Renew { id, expires_at, .. } => {
-            let until = rfc3339::write(*expires_at);
-            Some(format!("{id} renewed until {until}"))
-        }
-        _ => None,
-    }
-}
-
-fn order(envelope: &Envelope) -> String {
-    let what = match &envelope.ask {
-        Ask::Cap(watts) | Ask::Setpoint(watts) | Ask::Relative(watts) | Ask::Reserve(watts) => {
-            watts.to_string()
-        }
-        Ask::Release(id) => id.clone(),
-        Ask::Price(price) => price.to_string(),
-    };
-    format!(
-        "{} {what} for {} by {} (class {}, epoch {}, seq {})",
-        envelope.ask.kind(),
-        envelope.scope,
-        envelope.source,
-        envelope.class,
-        envelope.epoch,
-        envelope.seq
-    )
-}
-
-fn output_text(output: &Output) -> Option<String> {
-    match output {
-        Output::Answer {
-            answer: Err(refusal),
-            ..
-        } => Some(format!("refused: {refusal}")),
-        Output::Answer {
-            answer: Ok(answer), ..
-        } => answer_text(answer),
-        Output::Standing { machine, is } => {
-            Some(format!("machine {} is {}", machine.0, show::word(is)))
-        }
-        Output::Alarm(text) => Some(format!("ALARM {text}")),
-        Output::Save(_) | Output::Command { .. } => None,
-    }
-}
-
-fn answer_text(answer: &Answer) -> Option<String> {
-    let (id, limit, repeated) = match answer {
-        Answer::Order { status, repeated } => (&status.id, Some(status.limit_watts), repeated),
-        Answer::Reservation { status, repeated } => (&status.id, None, repeated),
-        Answer::Preview(_) | Answer::Done => return None,
-    };
-    let limit = limit.map_or(String::new(), |limit| format!(", mining may draw {limit}"));
-    Some(match repeated {
-        true => format!("repeats {id}"),
-        false => format!("taken as {id}{limit}"),
-    })
 }
 
 /// Arguments of `replay`.

@@ -8,7 +8,7 @@ use crate::api::power::Power;
 use crate::curtail::signal::{
     self, Ask, Envelope, FOR_GOOD, Heartbeat, Scope, is_name, read::is_id,
 };
-use crate::curtail::view::{OrderStatus, Preview, ReservationStatus};
+use crate::curtail::view::{OrderState, OrderStatus, Preview, ReservationState, ReservationStatus};
 use crate::curtail::{Wall, Watts};
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ pub(super) fn send(client: &Client, wish: &Wish, site: &str) -> Result<Answer, F
     client.post(wish.path(), &wish.body(site)?)
 }
 
-/// Ends an order or a reservation.
+/// Ends an order or a reservation. One that has ended already is well: an epilog may run twice.
 pub(super) fn release(client: &Client, id: &str, dry_run: bool) -> Result<(), Failed> {
     if !is_id(id) {
         return Err(Failed::Usage(format!(
@@ -130,14 +130,50 @@ pub(super) fn release(client: &Client, id: &str, dry_run: bool) -> Result<(), Fa
         )));
     }
     let path = path_of(id);
-    let plan = client.delete(&format!("{path}?dry_run=true"))?;
-    if dry_run || !client.json {
-        shows_plan(client, &plan);
+    let power: Power = client.get("/api/v1/power")?.read(client)?;
+    let plan = match client.delete(&format!("{path}?dry_run=true")) {
+        Err(failed) if failed.is_unknown() => return over_already(client, id, failed),
+        plan => plan?,
+    };
+    if client.json {
+        let answer = match dry_run {
+            true => plan,
+            false => client.delete(&path)?,
+        };
+        say(&answer.pretty());
+        return Ok(());
     }
     if !dry_run {
-        shows(client, &client.delete(&path)?);
+        client.delete(&path)?;
     }
+    say(&show::ends(id, &power, dry_run));
     Ok(())
+}
+
+/// Of what cannot be ended: well, if it has ended; refused otherwise.
+fn over_already(client: &Client, id: &str, refused: Failed) -> Result<(), Failed> {
+    let answer = client.get(&path_of(id))?;
+    let is = match id.starts_with("r-") {
+        true => answer
+            .member::<ReservationState>("state")
+            .filter(|is| matches!(is, ReservationState::Released | ReservationState::Expired))
+            .map(|is| show::word(&is)),
+        false => answer
+            .member::<OrderState>("state")
+            .filter(|is| matches!(is, OrderState::Ended | OrderState::Expired))
+            .map(|is| show::word(&is)),
+    };
+    match (is, client.json) {
+        (None, _) => Err(refused),
+        (Some(_), true) => {
+            say(&answer.pretty());
+            Ok(())
+        }
+        (Some(is), false) => {
+            say(&format!("{id} is {is} already: nothing to release\n"));
+            Ok(())
+        }
+    }
 }
 
 /// Where an id is found.

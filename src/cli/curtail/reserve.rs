@@ -6,7 +6,7 @@
 use super::client::{Client, Failed};
 use super::order::{self, Wish};
 use super::wait::{Step, step};
-use super::{Access, Sender, end, show, words};
+use super::{Access, Sender, end, room, show, words};
 use crate::cli::{exit, units};
 use crate::curtail::signal::{Ask, FOR_GOOD, Scope, rfc3339};
 use crate::curtail::view::{Preview, ReservationStatus};
@@ -192,6 +192,10 @@ impl<'a> Waiter<'a> {
         let plan = order::plan(client, &wish(), &site)?;
         if let Some(plan) = plan.member::<Preview>("plan") {
             tell(show::plan(&plan).trim_end());
+            // Of a later one it is not known: what is short now may be free by then.
+            if !args.accept_partial && args.at.is_none() {
+                room::all_can_be_had(client, &wish(), args.watts, &plan, &site)?;
+            }
         }
         let answer = order::send(client, &wish(), &site)?;
         let reservation: ReservationStatus = answer.read(client)?;

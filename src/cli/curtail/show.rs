@@ -163,6 +163,30 @@ pub(super) fn plan(plan: &Preview) -> String {
     text
 }
 
+/// What an end of an order or reservation lets come back, by how things stood before it.
+pub(super) fn ends(id: &str, power: &Power, dry_run: bool) -> String {
+    let view = &power.view;
+    let ends = match dry_run {
+        true => "would end",
+        false => "ends",
+    };
+    let away = view.machines.proven + view.machines.pending + view.machines.withdrawn;
+    let machines = match away {
+        0 => "no machine was held back".to_owned(),
+        1 => "1 machine is off or trimmed".to_owned(),
+        n => format!("{} machines are off or trimmed", units::count(n as u64)),
+    };
+    let rest = match (&view.held, &view.bound_by) {
+        _ if away == 0 => String::new(),
+        (Some(held), _) => format!("; nothing is raised yet: {}", printable(held)),
+        (None, Some(by)) if id.starts_with("o-") && by != id => {
+            format!(", and mining stays bound by {}", printable(by))
+        }
+        (None, _) => " and start again, staggered, as far as nothing else bounds them".to_owned(),
+    };
+    format!("release   {id} {ends}: {machines}{rest}\n")
+}
+
 /// An order, just taken or ended.
 pub(super) fn order(order: &OrderStatus, now: Wall) -> String {
     let mut text = format!(

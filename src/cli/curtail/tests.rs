@@ -125,6 +125,57 @@ fn whoever_waits_for_a_part_gives_it_back_unless_it_is_accepted() {
 }
 
 #[test]
+fn a_wait_for_more_than_can_be_had_orders_nothing_and_one_for_all_of_it_does() {
+    let lab = Lab::start([(ReservationState::Partial, 900_000)]);
+    assert_eq!(lab.run("reserve 900001W --wait"), 75);
+    assert_eq!(lab.said(), ["reserve (dry)"; 2], "nothing but dry runs");
+    assert_eq!(lab.run("reserve 50MW --wait"), 75, "however far beyond");
+    assert!(lab.signals().iter().all(|(_, dry_run)| *dry_run));
+    assert_eq!(lab.run("reserve 900001W --wait --accept-partial"), 0);
+    assert!(lab.said().contains(&"reserve".to_owned()));
+    let lab = Lab::start([(ReservationState::Granted, 900_000)]);
+    assert_eq!(lab.run("reserve 900kW --wait"), 0);
+}
+
+#[test]
+fn what_is_over_may_be_released_again_and_what_never_was_may_not() {
+    let lab = Lab::start([]);
+    for line in ["release o-8", "release r-9", "release r-9 --json"] {
+        assert_eq!(lab.run(line), 0, "{line}");
+    }
+    assert!(lab.said().is_empty(), "{:?}", lab.said());
+    assert_eq!(lab.run("release o-7"), 1);
+    assert_eq!(lab.run("release r-7"), 1);
+}
+
+#[test]
+fn a_release_says_what_comes_back_or_what_still_bounds_it() {
+    let mut power = Power {
+        site: "north".into(),
+        view: View {
+            bound_by: Some("o-2".into()),
+            ..View::default()
+        },
+    };
+    let none = "release   o-2 ends: no machine was held back\n";
+    assert_eq!(show::ends("o-2", &power, false), none);
+    power.view.machines.proven = 11;
+    assert_eq!(
+        show::ends("o-2", &power, false),
+        "release   o-2 ends: 11 machines are off or trimmed and start again, staggered, as far as nothing else bounds them\n"
+    );
+    assert_eq!(
+        show::ends("o-1", &power, true),
+        "release   o-1 would end: 11 machines are off or trimmed, and mining stays bound by o-2\n"
+    );
+    power.view.held = Some("ems is silent".into());
+    assert_eq!(
+        show::ends("o-2", &power, false),
+        "release   o-2 ends: 11 machines are off or trimmed; nothing is raised yet: ems is silent\n"
+    );
+}
+
+#[test]
 fn a_wait_that_has_taken_too_long_is_given_up_and_one_that_is_over_is_said() {
     let lab = Lab::start([(ReservationState::Pending, 0)]);
     assert_eq!(lab.run("reserve 800kW --wait --within 0s"), 75);
@@ -205,8 +256,20 @@ impl Lab {
             .first()
             .map(|(state, granted)| reservation(*state, *granted));
         view.send_replace(Arc::new(View {
-            orders: vec![order("o-1")],
-            reservations: standing.into_iter().collect(),
+            orders: vec![
+                order("o-1"),
+                OrderStatus {
+                    state: OrderState::Ended,
+                    ..order("o-8")
+                },
+            ],
+            reservations: standing
+                .into_iter()
+                .chain([ReservationStatus {
+                    id: "r-9".into(),
+                    ..reservation(ReservationState::Released, 0)
+                }])
+                .collect(),
             ..View::default()
         }));
         let site = crate::api::Site::new(control, credentials());
@@ -286,6 +349,7 @@ fn take(call: Call, said: &Mutex<Vec<String>>, signals: &Mutex<Vec<(Envelope, bo
             say(format!("{}{}", envelope.ask.kind(), dry(dry_run)));
             let answer = match &envelope.ask {
                 _ if envelope.source == "refused" => Err(Refusal::UnknownSource),
+                Ask::Reserve(watts) if dry_run => Ok(Accepted::Preview(planned(*watts))),
                 _ if dry_run => Ok(Accepted::Preview(Preview::default())),
                 Ask::Reserve(_) => reserved(),
                 _ => ordered(),
@@ -317,6 +381,16 @@ fn take(call: Call, said: &Mutex<Vec<String>>, signals: &Mutex<Vec<(Envelope, bo
         Call::Heartbeat { reply, .. } => (reply, Ok(Accepted::Done)),
     };
     let _ = reply.send(answer);
+}
+
+/// Of a site that can give 900 kW.
+fn planned(asked: Watts) -> Preview {
+    Preview {
+        limit_watts: (Watts(1_000_000) - asked).at_least_zero(),
+        then_watts: Watts(100_000),
+        excess_watts: (asked - Watts(900_000)).at_least_zero().min(Watts(100_000)),
+        ..Preview::default()
+    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it is a script")]

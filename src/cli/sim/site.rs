@@ -9,6 +9,7 @@ use crate::sim::site::{
     Feeder, MachineView, Ports, Site, SiteConfig, SiteHandle, SiteReport, address::address,
     faults::Faults, model::Family,
 };
+use crate::sim::{stats::MinerStats, watch::Violation};
 use serde_json::json;
 use std::{process::ExitCode, time::Duration};
 
@@ -145,16 +146,13 @@ pub(super) async fn run(args: &Args) -> ExitCode {
     .await;
     let last = site.machines();
     let report = site.stop().await;
-    let good = report
-        .miners
-        .as_ref()
-        .is_none_or(|miners| miners.accepted > 0 && miners.violations_total() == 0);
+    let bad = report.miners.as_ref().and_then(bad);
     say(&if args.course.json {
-        as_json(&last, &report, good)
+        as_json(&last, &report, bad.is_none())
     } else {
-        as_words(&last, &report, good)
+        as_words(&last, &report, bad.as_deref())
     });
-    ExitCode::from(u8::from(!good))
+    ExitCode::from(u8::from(bad.is_some()))
 }
 
 impl Args {
@@ -232,7 +230,21 @@ fn line(site: &SiteHandle, elapsed: Duration) -> String {
     line
 }
 
-fn as_words(last: &[MachineView], report: &SiteReport, good: bool) -> String {
+/// Why this is no good end. A connection that the other side ended breaks no rule: a proxy may be restarted, and stops
+/// before its site.
+fn bad(miners: &MinerStats) -> Option<String> {
+    if miners.accepted == 0 {
+        return Some("no share was accepted".into());
+    }
+    let broken = miners.violations.iter();
+    let broken: Vec<_> = broken
+        .filter(|(violation, count)| **violation != Violation::HungUp && **count > 0)
+        .map(|(violation, count)| format!("{count} x {}", violation.words()))
+        .collect();
+    (!broken.is_empty()).then(|| format!("rules of the wire were broken: {}", broken.join(", ")))
+}
+
+fn as_words(last: &[MachineView], report: &SiteReport, bad: Option<&str>) -> String {
     let counts = report.counts;
     let mut lines = vec![
         format!(
@@ -266,15 +278,15 @@ fn as_words(last: &[MachineView], report: &SiteReport, good: bool) -> String {
             miners.rejected_total(),
             miners.unanswered
         ));
-        let violations = miners.violations.iter();
-        lines.extend(
-            violations
-                .map(|(violation, count)| format!("violation    {count} x {}", violation.words())),
-        );
+        if let Some(ended) = miners.violations.get(&Violation::HungUp) {
+            lines.push(format!(
+                "             {ended} connections ended by the peer"
+            ));
+        }
     }
-    lines.push(match good {
-        true => "result       good".to_owned(),
-        false => "result       bad: no share was accepted, or a rule was broken".to_owned(),
+    lines.push(match bad {
+        None => "result       good".to_owned(),
+        Some(why) => format!("result       bad: {why}"),
     });
     lines.join("\n")
 }
@@ -385,6 +397,18 @@ mod tests {
         for wrong in ["hall-1", "=100", "hall-1=many"] {
             assert!(feeder(wrong).unwrap_err().contains("hall-1=100"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_the_peer_ended_breaks_no_rule_and_a_broken_rule_is_named() {
+        let mut miners = MinerStats::default();
+        assert_eq!(bad(&miners).as_deref(), Some("no share was accepted"));
+        miners.accepted = 1;
+        miners.violated(Violation::HungUp);
+        assert_eq!(bad(&miners), None);
+        miners.violated(Violation::ReplyOutOfOrder);
+        let why = "rules of the wire were broken: 1 x replies out of order";
+        assert_eq!(bad(&miners).as_deref(), Some(why));
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! A recorded run, shown and run again.
 
 use super::*;
-use crate::curtail::Watts;
-use crate::curtail::site::{Law, Site, Source, Telemetry};
-use crate::ledger::{Batch, Entry};
+use crate::curtail::controller::{Input, Save};
+use crate::curtail::fleet::Facts;
+use crate::curtail::reserve::Reservation;
+use crate::curtail::site::{GroupId, Law, Site, Source, Telemetry};
+use crate::curtail::view::ReservationState;
+use crate::curtail::{MachineId, Setpoint, Watts};
+use crate::ledger::{Batch, Entry, Hash};
 use crate::machine::Machine;
 
 const START: Wall = Wall(1_795_330_800_000);
@@ -68,7 +72,8 @@ fn the_log_says_who_ordered_what_and_what_came_of_it_and_leaves_quiet_turns_out(
         .entries(1)
         .map(|entry| entry.expect("readable"))
         .collect();
-    let lines: Vec<String> = entries.iter().filter_map(as_text).collect();
+    let mut teller = Teller::default();
+    let lines: Vec<String> = entries.iter().filter_map(|e| teller.line(e)).collect();
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines[0].contains("begins, site north"), "{}", lines[0]);
     assert!(
@@ -77,6 +82,79 @@ fn the_log_says_who_ordered_what_and_what_came_of_it_and_leaves_quiet_turns_out(
         lines[1]
     );
     assert!(as_json(&entries[0]).starts_with(r#"{"at":"2026-11-22T07:00:00Z","body":{"#));
+}
+
+#[test]
+fn machines_are_named_eight_of_a_command_and_a_grant_is_told_once() {
+    let mut teller = Teller::default();
+    let facts = |n: usize| Input::Machine {
+        facts: Facts {
+            name: format!("asic{n}"),
+            group: GroupId(0),
+            kind: 0,
+        },
+        intent: None,
+    };
+    let arrived = Turn {
+        at_ms: 0,
+        // One twice, as when its facts change: it keeps its number.
+        inputs: (0..12).map(|n| facts(n.min(10))).collect(),
+        outputs: Vec::new(),
+    };
+    teller.learn(&stored(1, &arrived));
+    let off = |n: u32| Output::Command {
+        machine: MachineId(n),
+        setpoint: Setpoint::Off,
+        attempt: 1,
+    };
+    let mut line = |outputs: Vec<Output>| {
+        let turn = Turn {
+            at_ms: 1,
+            inputs: Vec::new(),
+            outputs,
+        };
+        let line = teller.line(&stored(2, &turn));
+        line.map(|line| line.split_once("Z  ").expect("a time").1.trim().to_owned())
+    };
+    let nine = "9 machines are told to go off: asic0, asic1, asic2, asic3, asic4, asic5, asic6, asic7 and 1 more";
+    assert_eq!(line((0..9).map(off).collect()).as_deref(), Some(nine));
+    let eight =
+        "8 machines are told to go off: asic0, asic1, asic2, asic3, asic4, asic5, asic6, asic7";
+    assert_eq!(line((0..8).map(off).collect()).as_deref(), Some(eight));
+    let one = line(vec![off(10)]);
+    assert_eq!(one.as_deref(), Some("asic10 is told to go off"));
+    let stranger = line(vec![off(11)]);
+    assert_eq!(stranger.as_deref(), Some("machine 11 is told to go off"));
+    let granted = || vec![Output::Save(Box::new(Save::Reservation(reservation())))];
+    let grant = "r-1 granted: 150.00 kW are proven free";
+    assert_eq!(line(granted()).as_deref(), Some(grant));
+    assert_eq!(line(granted()), None, "a renewal is no second grant");
+}
+
+fn stored(n: u64, turn: &Turn) -> Stored {
+    Stored {
+        n,
+        at_ms: START.0,
+        kind: "turn".into(),
+        body: serde_json::to_string(turn).expect("plain values"),
+        hash: Hash([0; 32]),
+    }
+}
+
+fn reservation() -> Reservation {
+    let asked = r#"{"source":"slurm","audience":"north","epoch":1,"seq":1,"issued_at":"2026-11-22T07:00:01Z","expires_at":"2026-11-22T08:00:00Z","class":2,"kind":"reserve","watts":150000,"scope":"site"}"#;
+    Reservation {
+        n: 1,
+        envelope: crate::curtail::signal::parse(asked.as_bytes()).expect("an order"),
+        accepted_at: START,
+        state: ReservationState::Granted,
+        granted_at: Some(START),
+        granted: Watts(150_000),
+        achievable: None,
+        base: Watts::ZERO,
+        accepted: None,
+        renewed: None,
+    }
 }
 
 #[test]
