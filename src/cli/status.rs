@@ -1,6 +1,6 @@
 //! `sluice status | miners | pools`: what a running proxy is doing, asked over its API. Decides nothing.
 //!
-//! Invariant: every text of the API goes through [`printable`] on its way to a terminal.
+//! Invariant: every text of the API goes through `printable` on its way to a terminal.
 
 use super::ask::{AskError, Proxy, printable};
 use super::exit;

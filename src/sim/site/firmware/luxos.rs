@@ -5,7 +5,7 @@
 //! | `{"command":"power"}` | `{"STATUS":[{"STATUS":"S",...}],"POWER":[{"Watts":3498,...}],"id":1}` NUL |
 //! | `logon` | `SESSION`, code 316; while another session lives: error 402 |
 //! | `curtail` "SID,sleep" or "SID,wakeup" | code 1; a strange SID: error 403 |
-//! | `profiles`, `profileset`, `atm`, `atmset` | see [`profiles`] |
+//! | `profiles`, `profileset`, `atm`, `atmset` | see `profiles` below |
 //!
 //! Invariant: at most one session lives; it dies after 60 s without a request of its own, and with every boot or swap.
 
