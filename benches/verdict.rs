@@ -7,8 +7,6 @@
 //! `--smoke` (or `SLUICE_BENCH_SMOKE=1`, or no `--bench`) runs in well under a second; `--instructions` counts
 //! those per share for the kernels that valgrind can run, against a limit (`common/instructions.rs`).
 
-use channels_sv2::client::extended::ExtendedChannel;
-use mining_sv2::SubmitSharesExtendedOwned;
 use sha2::{Digest, Sha256, block_api::compress256};
 use sluice::work::hash::{self, Kernel, Plan};
 use sluice::work::seen::Seen;
@@ -17,6 +15,8 @@ use sluice::work::{Difficulty, Lane, Parts, Proof, Target, Work};
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
+use stratum_core::channels_sv2::client::extended::ExtendedChannel;
+use stratum_core::mining_sv2::SubmitSharesExtendedOwned;
 
 /// 5 for a 300-byte coinbase after one block of midstate, 36 for 12 branches, 3 for the header.
 const COMPRESSIONS: usize = 44;

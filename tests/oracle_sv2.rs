@@ -3,11 +3,13 @@
 //! Not a peer on a wire, and not ranges, which a session checks. The invariant: every kernel of this machine is asked, at
 //! targets around the very hash, where verdicts differ. At the hash itself they must: [`agrees`] says why.
 
-use channels_sv2::client::share_accounting::{ShareValidationError, ShareValidationResult};
 use proptest::prelude::*;
 use sluice::work::hash::{Plan, kernels};
 use sluice::work::share::{self, prove_all_by};
 use sluice::work::{Difficulty, Lane, Layout, Parts, Proof, Share, Target, Work};
+use stratum_core::channels_sv2::client::share_accounting::{
+    ShareValidationError, ShareValidationResult,
+};
 
 #[path = "oracle_sv2/channel.rs"]
 mod channel;

@@ -2,11 +2,13 @@
 //!
 //! Not a peer on a wire. The invariant: it is given what the pool and the miner sent, nothing that we computed.
 
-use binary_sv2::Sv2OptionOwned;
-use channels_sv2::client::extended::ExtendedChannel;
-use channels_sv2::extranonce_manager::ExtranoncePrefix;
-use mining_sv2::{NewExtendedMiningJobOwned, SetNewPrevHashOwned, SubmitSharesExtendedOwned};
 use sluice::work::{Lane, Share, Work};
+use stratum_core::binary_sv2::Sv2OptionOwned;
+use stratum_core::channels_sv2::client::extended::ExtendedChannel;
+use stratum_core::channels_sv2::extranonce_manager::ExtranoncePrefix;
+use stratum_core::mining_sv2::{
+    NewExtendedMiningJobOwned, SetNewPrevHashOwned, SubmitSharesExtendedOwned,
+};
 
 /// A channel whose extranonce prefix is the lane and which accepts hashes up to a target (little-endian).
 pub(crate) fn of(work: &Work, lane: Lane, target: &[u8; 32]) -> ExtendedChannel {
