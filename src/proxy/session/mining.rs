@@ -49,6 +49,8 @@ pub(super) struct Mining {
     pub(super) lease: Lease,
     pub(super) vardiff: Vardiff,
     pub(super) advertised: Option<Difficulty>,
+    /// Never told less than this, not even under a link that gives less: what a V2 client has as its `max_target`.
+    pub(super) floor: Difficulty,
     pub(super) jobs: Jobs,
     /// The newest work of the leased link, not yet sent.
     pub(super) latest: Option<Arc<Issue>>,
@@ -75,6 +77,7 @@ impl Mining {
             },
             vardiff: Vardiff::new(now, &config.vardiff),
             advertised: None,
+            floor: Difficulty::MIN,
             jobs: Jobs::default(),
             latest: None,
             last_notify: None,
@@ -181,7 +184,8 @@ impl Mining {
                 .is_none_or(|known| known < work.generation);
         let difficulty = self
             .vardiff
-            .next(now, &config.vardiff, work.pool_difficulty);
+            .next(now, &config.vardiff, work.pool_difficulty)
+            .max(self.floor);
         let judged_at = match self.advertised {
             Some(old) if lenient => old.min(difficulty),
             _ => difficulty,
@@ -198,6 +202,17 @@ impl Mining {
             clean,
             difficulty,
             changed,
+        }
+    }
+
+    /// Asks for refreshed work: something must be told with the next job.
+    pub(super) fn renew(&mut self) {
+        let latest = self.jobs.latest().map(|job| job.work.id);
+        if let (Some(link), Some(id)) = (self.lease.link, latest)
+            && self.refresh_asked != Some(id)
+        {
+            self.refresh_asked = Some(id);
+            self.outputs.push_back(Output::Refresh(link));
         }
     }
 

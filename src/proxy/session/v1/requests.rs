@@ -127,6 +127,7 @@ impl Session {
             resume: session.and_then(ResumeToken::from_hex),
             version_mask: rolling.asked,
             min_bits: rolling.min_bits,
+            extranonce: 0,
         }));
     }
 
