@@ -33,7 +33,10 @@ async fn a_timer_that_goes_off_while_a_share_waits_for_its_link_is_not_lost() {
     miner.share(&work, 0).await;
     let asked = clock();
     miner.share(&work, 1).await;
-    assert!(clock() >= asked + reach::LINK_WAIT, "the second share waited");
+    assert!(
+        clock() >= asked + reach::LINK_WAIT,
+        "the second share waited"
+    );
 
     miner.share(&work, 2).await;
 }

@@ -11,7 +11,8 @@ use crate::stratum::v1::down::{
     self, Configure, Message, Request, agent_minimum, password_hints, reply,
 };
 
-use crate::stratum::v1::message::{Id, worker_label};
+use crate::stratum::label::worker_label;
+use crate::stratum::v1::message::Id;
 use crate::work::Difficulty;
 use std::sync::Arc;
 use std::time::Instant;

@@ -8,13 +8,13 @@ use super::{GROUP, Output, Session};
 use crate::proxy::lease::{Issue, Lease, Seat, SessionId};
 use crate::proxy::session::mining::Mining;
 use crate::proxy::session::{self, Attach, Close, Event};
-use crate::stratum::v1::message::worker_label;
+use crate::stratum::label::worker_label;
 use crate::stratum::v2::code;
 use crate::stratum::v2::message::{
     CloseChannel, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess,
     OpenMiningChannelError, OpenStandardMiningChannel, OpenStandardMiningChannelSuccess,
     SetCustomMiningJob, SetCustomMiningJobError, SetTarget, UpdateChannel, UpdateChannelError,
-    clip, text,
+    clip,
 };
 use crate::work::{Difficulty, Target};
 use std::collections::VecDeque;
@@ -138,7 +138,6 @@ impl Session {
         let mut mining = Mining::new(now, session, &self.config, self.version_mask);
         mining.floor = floor;
         self.expect_rate(&mut mining, open.hash_rate);
-        let user = text(open.user);
         let channel = Channel {
             id: self.next_channel,
             state: State::Seating,
@@ -147,7 +146,7 @@ impl Session {
                 Some(size) => Kind::Extended(size as u8),
             },
             request_id: open.request_id,
-            user: worker_label(&user).into(),
+            user: worker_label(open.user).into(),
             mining,
             judging: VecDeque::new(),
             batch: Batch::default(),

@@ -4,12 +4,12 @@
 
 use super::Session;
 use crate::proxy::session::Close;
-use crate::stratum::v1::message::worker_label;
+use crate::stratum::label::worker_label;
 use crate::stratum::v2::code;
 use crate::stratum::v2::message::{
     MINING, Numbers, REQUIRES_FIXED_VERSION, REQUIRES_STANDARD_JOBS, REQUIRES_VERSION_ROLLING,
     RequestExtensions, RequestExtensionsError, RequestExtensionsSuccess, SetupConnection,
-    SetupConnectionError, SetupConnectionSuccess, VERSION, WORKER_HASHRATE, clip, text,
+    SetupConnectionError, SetupConnectionSuccess, VERSION, WORKER_HASHRATE, clip,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -49,9 +49,9 @@ impl Session {
         if setup.flags & !servable != 0 {
             return self.refuse_setup(setup.flags & !servable, code::UNSUPPORTED_FEATURE_FLAGS);
         }
-        let agent = [setup.vendor, setup.hardware_version, setup.firmware].map(|part| text(part));
+        let agent = [setup.vendor, setup.hardware_version, setup.firmware].join(&b'/');
         self.client = Some(Client {
-            agent: worker_label(agent.join("/").trim_matches('/')).into(),
+            agent: worker_label(agent.trim_ascii()).into(),
             standard_jobs: setup.flags & REQUIRES_STANDARD_JOBS != 0,
             requires_rolling: setup.flags & REQUIRES_VERSION_ROLLING != 0,
             fixed_version: !can_roll,

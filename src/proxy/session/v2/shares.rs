@@ -8,10 +8,10 @@ use super::{Output, Session};
 use crate::proxy::session::shares::{Claim, Patience, Version};
 use crate::proxy::session::{self, Close, JudgeRequest};
 use crate::proxy::tally::Reject;
-use crate::stratum::v1::message::worker_label;
+use crate::stratum::label::worker_label;
 use crate::stratum::v2::message::{
     SetTarget, SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard, SubmitSharesSuccess,
-    clip, text,
+    clip,
 };
 use crate::stratum::v2::{code, tlv};
 use crate::work::{Difficulty, Lane, Proof};
@@ -78,7 +78,7 @@ impl Session {
         };
         let worker = worker
             .filter(|name| !name.is_empty())
-            .map(|name| worker_label(&text(name)).into());
+            .map(|name| worker_label(name).into());
         self.submit(now, &submit, Some(share.extranonce), worker);
     }
 
