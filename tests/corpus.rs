@@ -25,6 +25,8 @@ mod session;
 mod submit;
 #[path = "../fuzz/checks/v1.rs"]
 mod v1;
+#[path = "../fuzz/checks/v2.rs"]
+mod v2;
 
 #[test]
 fn lines_hold_for_the_whole_corpus() {
@@ -34,6 +36,16 @@ fn lines_hold_for_the_whole_corpus() {
 #[test]
 fn messages_hold_for_the_whole_corpus() {
     replay("v1_message", v1::v1_message);
+}
+
+#[test]
+fn frames_of_v2_hold_for_the_whole_corpus() {
+    replay("v2_frame", v2::v2_frame);
+}
+
+#[test]
+fn messages_of_v2_hold_for_the_whole_corpus() {
+    replay("v2_message", v2::v2_message);
 }
 
 #[test]
