@@ -28,7 +28,7 @@ pub use handshake::{HELLO, HandshakeError, Initiator, REPLY, respond};
 pub use key::{Authority, AuthorityError, AuthorityPublic, KeyError};
 pub use transport::{
     BLOCK, FRAME_HEADER, MAX_BEFORE_SETUP, OpenError, SEALED_HEADER, SealError, Transport,
-    whole_frames,
+    frame_len, whole_frames,
 };
 
 use secp256k1::{All, Secp256k1};

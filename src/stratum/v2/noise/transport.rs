@@ -76,6 +76,11 @@ impl Transport {
         self.max = max;
     }
 
+    /// What ended the opening, if something did.
+    pub fn failed(&self) -> Option<OpenError> {
+        self.failed
+    }
+
     /// Whether nothing of an unfinished frame was taken in.
     pub fn is_between_frames(&self) -> bool {
         self.held.is_empty() && self.missing == 0
@@ -244,7 +249,7 @@ pub fn whole_frames(bytes: &[u8], most: usize) -> usize {
 }
 
 /// Bytes of the frame that begins here, with its header; `None` before the header is whole.
-pub(super) fn frame_len(bytes: &[u8]) -> Option<usize> {
+pub fn frame_len(bytes: &[u8]) -> Option<usize> {
     let header = bytes.first_chunk::<FRAME_HEADER>()?;
     Some(FRAME_HEADER + payload_len(header))
 }
