@@ -9,6 +9,8 @@ mod device;
 mod envelope;
 #[path = "../fuzz/checks/feeds.rs"]
 mod feeds;
+#[path = "../fuzz/checks/handshake.rs"]
+mod handshake;
 #[path = "../fuzz/checks/kernels.rs"]
 mod kernels;
 #[path = "../fuzz/checks/link.rs"]
@@ -83,6 +85,11 @@ fn orders_hold_for_the_whole_corpus() {
 #[test]
 fn answers_of_devices_hold_for_the_whole_corpus() {
     replay("device_answer", device::device_answer);
+}
+
+#[test]
+fn handshakes_hold_for_the_whole_corpus() {
+    replay("v2_handshake", handshake::v2_handshake);
 }
 
 fn replay(target: &str, check: fn(&[u8])) {

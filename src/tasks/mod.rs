@@ -17,6 +17,7 @@ pub mod link;
 pub mod listen;
 pub mod mail;
 pub mod net;
+pub mod noise;
 pub mod power;
 pub mod reconcile;
 pub mod roots;
