@@ -7,7 +7,12 @@ use std::time::Instant;
 
 impl Link {
     pub(super) fn watch_health(&mut self, now: Instant) {
-        if let Some((_, _, reason)) = self.deaths().into_iter().flatten().find(|(at, ..)| now >= *at) {
+        if let Some((_, _, reason)) = self
+            .deaths()
+            .into_iter()
+            .flatten()
+            .find(|(at, ..)| now >= *at)
+        {
             self.down(now, reason);
         }
     }
@@ -57,9 +62,9 @@ impl Link {
             Phase::Up(_) => self.frozen_at(),
             _ => None,
         };
-        let silence = self
-            .is_open()
-            .then_some((self.last_byte + SILENCE, "silence", "silent for 150 s"));
+        let silence =
+            self.is_open()
+                .then_some((self.last_byte + SILENCE, "silence", "silent for 150 s"));
         [phase, silence]
     }
 

@@ -74,6 +74,12 @@ impl Ledger {
         self.next_id
     }
 
+    /// As if so many ids had been given out.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, id: u64) {
+        self.next_id = id;
+    }
+
     /// The open share whose id ends in these 32 bits, once.
     pub(super) fn share_answered(&mut self, sequence: u32) -> Option<Asked> {
         self.shares.remove(&self.id_of(sequence)?)

@@ -11,7 +11,13 @@ const RECONNECT_WAIT_S: (u64, u64) = (1, 60);
 
 impl Link {
     /// `None`, or an empty host: as configured.
-    pub(super) fn reconnect(&mut self, now: Instant, host: Option<String>, port: Option<u16>, wait_s: u64) {
+    pub(super) fn reconnect(
+        &mut self,
+        now: Instant,
+        host: Option<String>,
+        port: Option<u16>,
+        wait_s: u64,
+    ) {
         let host = host.filter(|host| !host.is_empty());
         if let Some(host) = host
             .as_deref()

@@ -59,7 +59,15 @@ impl Link {
             (Some(_), None) => self.bad_notify(now, "a job to be mined before any previous block"),
             (Some(ntime), Some(tip)) => {
                 let ntime = ntime.max(tip.min_ntime);
-                self.activate(now, future, Tip { min_ntime: ntime, ..tip }, false);
+                self.activate(
+                    now,
+                    future,
+                    Tip {
+                        min_ntime: ntime,
+                        ..tip
+                    },
+                    false,
+                );
             }
         }
     }

@@ -7,9 +7,9 @@ use super::super::job::{Bound, Extranonce};
 use super::super::{AGENT, Event, Identity, Link, Output, Phase, SUGGEST_AGAIN};
 use super::Channel;
 use crate::stratum::v2::message::{
-    self, FromPool, MINING, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess,
+    self, FromPool, MINING, Numbers, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess,
     OpenMiningChannelError, REQUIRES_FIXED_VERSION, RequestExtensions, RequestExtensionsSuccess,
-    Numbers, SetupConnection, SetupConnectionSuccess, UpdateChannel, VERSION, WORKER_HASHRATE,
+    SetupConnection, SetupConnectionSuccess, UpdateChannel, VERSION, WORKER_HASHRATE,
 };
 use std::time::{Duration, Instant};
 
@@ -132,7 +132,9 @@ impl Link {
         let granted = told.supported_extensions.iter();
         // Also when it comes late; never what we did not ask for.
         self.channel.identities = self.config.identity == Identity::Worker
-            && granted.take(64).any(|extension| extension == WORKER_HASHRATE);
+            && granted
+                .take(64)
+                .any(|extension| extension == WORKER_HASHRATE);
         self.extensions_known();
     }
 
@@ -202,7 +204,10 @@ impl Link {
         let usable = (1..=LONGEST).contains(&told.extranonce_size);
         let size = u8::try_from(told.extranonce_size).ok().filter(|_| usable);
         let (Some(size), Some(bound)) = (size, Bound::of_target(&told.target)) else {
-            return self.down(now, "the channel it opened has no usable extranonce or target");
+            return self.down(
+                now,
+                "the channel it opened has no usable extranonce or target",
+            );
         };
         let extranonce = Extranonce {
             prefix: told.extranonce_prefix.to_vec(),

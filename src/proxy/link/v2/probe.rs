@@ -73,7 +73,8 @@ impl Probe {
 
 impl Link {
     pub(super) fn probe_due(&self) -> Option<(Instant, &'static str)> {
-        let idle = self.channel.probe.asked.is_none() && self.channel.probe.standing != Standing::Never;
+        let idle =
+            self.channel.probe.asked.is_none() && self.channel.probe.standing != Standing::Never;
         let Phase::Up(since) = self.phase else {
             return None;
         };
@@ -144,7 +145,9 @@ impl Link {
         if self.ledger.in_flight() > 0 {
             let probe = &self.channel.probe;
             if probe.passed != self.ledger.last_id() {
-                let asked = probe.asked.is_some_and(|asked| asked.after == self.ledger.last_id());
+                let asked = probe
+                    .asked
+                    .is_some_and(|asked| asked.after == self.ledger.last_id());
                 if !asked && probe.standing != Standing::Never {
                     self.send_probe(now);
                 }

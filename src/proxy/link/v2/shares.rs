@@ -48,7 +48,12 @@ impl Link {
             return;
         }
         for (id, asked) in self.ledger.answered_through(told.last_sequence_number) {
-            self.end(now, asked, Ok(()), sequence(id) == told.last_sequence_number);
+            self.end(
+                now,
+                asked,
+                Ok(()),
+                sequence(id) == told.last_sequence_number,
+            );
         }
     }
 

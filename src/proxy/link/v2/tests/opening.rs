@@ -174,10 +174,12 @@ fn a_pool_without_extensions_is_worked_for_in_the_name_of_the_account() {
         assert_eq!(world.opens().len(), 0);
         world.pass(Duration::from_millis(1));
     };
-    let other = |world: &mut World| world.told(frame!(SetGroupChannel {
-        group_channel_id: 1,
-        channel_ids: Numbers(&[])
-    }));
+    let other = |world: &mut World| {
+        world.told(frame!(SetGroupChannel {
+            group_channel_id: 1,
+            channel_ids: Numbers(&[])
+        }))
+    };
     for answer in [refused as fn(&mut World), silent, other] {
         let mut world = World::connected(by_worker());
         world.set_up(0);
@@ -301,8 +303,16 @@ fn a_reconnect_leads_only_to_the_own_host_or_one_on_the_list() {
     for (host, port, leads) in [
         (&b""[..], 0, same.clone()),
         (b"", 3400, Some(Some(("pool.example".to_owned(), 3400)))),
-        (b"POOL.example", 0, Some(Some(("POOL.example".to_owned(), 0)))),
-        (b"eu.example.org", 1, Some(Some(("eu.example.org".to_owned(), 1)))),
+        (
+            b"POOL.example",
+            0,
+            Some(Some(("POOL.example".to_owned(), 0))),
+        ),
+        (
+            b"eu.example.org",
+            1,
+            Some(Some(("eu.example.org".to_owned(), 1))),
+        ),
         (b"evil.example", 1, None),
     ] {
         let (mut world, _) = World::up();
