@@ -199,7 +199,9 @@ pub fn link_config(plan: &Plan, at: usize) -> sluice::proxy::link::Config {
     Config {
         id: LinkId(at as u16),
         name: format!("pool{at}"),
+        protocol: sluice::proxy::link::Protocol::V1,
         host: "pool.invalid".into(),
+        port: 3333,
         tls: false,
         user: if by_worker {
             "account.{worker}"
