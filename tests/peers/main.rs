@@ -8,6 +8,7 @@
     reason = "a test binary has no public interface; `pub` marks what modules share"
 )]
 
+mod chain;
 #[expect(dead_code, reason = "these tests need less of it than tests/e2e does")]
 #[path = "../e2e/lab.rs"]
 mod lab;
@@ -18,6 +19,7 @@ mod peers;
 mod program;
 mod provider;
 mod v1;
+mod v2;
 #[path = "../common/wait.rs"]
 mod wait;
 mod wire;

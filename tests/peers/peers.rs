@@ -139,4 +139,12 @@ impl Translator {
         program.says(&["Translator Proxy: listening on"]);
         Self { address, program }
     }
+
+    /// Shares it has sent up.
+    pub fn forwarded(&self) -> u64 {
+        let sent = self
+            .program
+            .said(&["valid share, forwarding it to upstream"]);
+        sent.len() as u64
+    }
 }
