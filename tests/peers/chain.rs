@@ -62,20 +62,23 @@ impl<'a> Far<'a> {
         });
     }
 
-    /// Waits until everything that the translator sent has been judged; what the pool then counts.
-    pub fn settled(&self) -> Count {
-        let open = || {
-            let (sent, count) = (self.translator().forwarded(), self.pool.count());
-            format!("{sent} shares sent are judged: {count:?}")
-        };
+    /// Waits until everything that the near end counts as taken is at the pool, or was overtaken on the way; both counts
+    /// as they then are.
+    pub fn settled<T>(&self, near: impl Fn() -> (T, u64)) -> (T, Count) {
+        let state = || (near().1, self.overtaken(), self.pool.count());
+        let open = || format!("(taken, overtaken, at the pool) agree: {:?}", state());
         looking(PAUSE, PATIENCE, open, || {
+            // Nearest first: a share on its way is missing further on, so that counts that agree are complete.
+            let (seen, taken) = near();
+            let sent = self.translator().forwarded();
             let count = self.pool.count();
-            (self.translator().forwarded() == count.received()).then_some(count)
+            let arrived = sent == count.received() && taken == sent + self.overtaken();
+            arrived.then_some((seen, count))
         })
     }
 
     /// Shares that the translator took from its miner and found stale itself.
-    pub fn overtaken(&self) -> u64 {
+    fn overtaken(&self) -> u64 {
         let dropped = self
             .translator()
             .program

@@ -9,6 +9,7 @@
 )]
 
 mod chain;
+mod habits;
 #[expect(dead_code, reason = "these tests need less of it than tests/e2e does")]
 #[path = "../e2e/lab.rs"]
 mod lab;

@@ -1,17 +1,20 @@
-//! A Stratum V2 connection as a server has it, by SRI's own codec: blocking, whole messages.
+//! A Stratum V2 connection, from either end, by SRI's own codec: blocking, whole messages.
 //!
 //! Not ours and not for our side: what stands here is a peer's opinion of the wire. Invariant: what is read was sent by
 //! who holds the other end of the handshake.
 
+use crate::lab::PATIENCE;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use stratum_core::codec_sv2::{
-    self, Decrypted, Handshake, MessageFrame, NoiseDecoder, NoiseEncoder, TransportDecryptState,
-    TransportEncryptState,
+    self, Decrypted, EncodableFrame, Handshake, MessageFrame, NoiseDecoder, NoiseEncoder,
+    Transport, TransportDecryptState, TransportEncryptState,
 };
 use stratum_core::framing_sv2::header::Header;
-use stratum_core::noise_sv2::{ELLSWIFT_ENCODING_SIZE, Responder};
+use stratum_core::noise_sv2::{
+    ELLSWIFT_ENCODING_SIZE, INITIATOR_EXPECTED_HANDSHAKE_MESSAGE_SIZE, Initiator, Responder,
+};
 use stratum_core::parsers_sv2::AnyMessageOwned;
 
 /// The key of everybody's authority, as the programs want it in their configuration.
@@ -46,6 +49,25 @@ pub fn accept(mut stream: TcpStream) -> io::Result<(Reader, Writer)> {
     let handshake = Handshake::responder(responder.expect("one key pair"));
     let (answer, transport) = handshake.step_1(first).map_err(broken)?;
     stream.write_all(answer.payload())?;
+    over(stream, transport)
+}
+
+/// Connects and shakes hands with a server of this authority.
+///
+/// # Errors
+/// When the other side ends it.
+pub fn connect(to: SocketAddr) -> io::Result<(Reader, Writer)> {
+    let mut stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let initiator = Initiator::from_raw_k(public()).expect("a key");
+    let (first, handshake) = Handshake::initiator(initiator).step_0().map_err(broken)?;
+    stream.write_all(first.payload())?;
+    let mut answer = [0; INITIATOR_EXPECTED_HANDSHAKE_MESSAGE_SIZE];
+    stream.read_exact(&mut answer)?;
+    over(stream, handshake.step_2(answer).map_err(broken)?)
+}
+
+fn over(stream: TcpStream, transport: Transport) -> io::Result<(Reader, Writer)> {
     let (encrypt, decrypt) = transport.split();
     let reader = Reader {
         stream: stream.try_clone()?,
@@ -88,6 +110,14 @@ impl Writer {
     /// When nobody reads any more.
     pub fn send(&mut self, message: impl Into<AnyMessageOwned>) -> io::Result<()> {
         let frame = MessageFrame::try_from(message.into()).expect("a message fits its frame");
+        self.send_frame(frame)
+    }
+
+    /// Sends a frame, whatever it is.
+    ///
+    /// # Errors
+    /// When nobody reads any more.
+    pub fn send_frame(&mut self, frame: impl EncodableFrame) -> io::Result<()> {
         let bytes = self.encoder.encode_transport(frame, &mut self.state);
         let bytes = bytes.map_err(broken)?;
         self.stream.write_all(bytes.as_ref())
