@@ -91,14 +91,14 @@ impl Link {
             min_ntime: told.min_ntime,
         };
         self.channel.tip = Some(tip);
-        // Only the job it names is valid now; the rest is not worth keeping (spec 5.3.17).
+        // Only the job it names is valid now: neither those that wait nor what is found on older work (spec 5.3.17).
+        self.valid_from = self.workshop.next_id();
         let futures = std::mem::take(&mut self.channel.futures);
         match futures.into_iter().find(|kept| kept.id == told.job_id) {
             Some(future) => self.activate(now, future, tip, true),
             None => {
-                // Work in force is for a block that is built upon already: miners are kept on it for want of better, and
-                // what they find is not forwarded. The next job ends that.
-                self.valid_from = self.workshop.next_id();
+                // Miners are kept on the old work for want of better; the next job ends that.
+                self.job = None;
                 self.bad_notify(now, "a previous block for a job that we do not have");
             }
         }

@@ -45,6 +45,11 @@ pub(super) struct Channel {
 }
 
 impl Channel {
+    /// The connection is gone, and the channel with it.
+    pub(super) fn end(&mut self) {
+        self.stage = Stage::Setup;
+    }
+
     /// Our channel's id and its group's.
     fn ids(&self) -> Option<(u32, u32)> {
         match self.stage {
