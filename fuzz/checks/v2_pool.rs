@@ -44,8 +44,12 @@ pub(crate) struct Pool {
     pub(crate) shares: BTreeMap<u32, u32>,
     last_sequence: Option<u32>,
     pub(crate) newest: Option<Arc<Issue>>,
-    /// Works below were made before a SetNewPrevHash that named no job.
+    /// Works below were made before the last SetNewPrevHash.
     pub(crate) valid_from: u32,
+    /// Previous block and its smallest time, as last told.
+    pub(crate) tip: Option<([u8; 32], u32)>,
+    /// No work has come since it was.
+    pub(crate) is_new: bool,
 }
 
 impl Pool {
@@ -64,6 +68,7 @@ impl Pool {
         self.requests.clear();
         self.channel = None;
         self.sent.clear();
+        self.tip = None;
         self.shares.clear();
     }
 
@@ -173,10 +178,15 @@ impl Pool {
         let fits = |prefix: &Vec<u8>| work.coinbase_prefix[..end].ends_with(prefix);
         assert!(prefixes.iter().any(fits), "a prefix that the job never had");
         assert!(work.ntime >= work.pool_ntime);
+        let (prev_hash, min_ntime) = self.tip.expect("work takes a previous block");
+        assert_eq!(work.prev_hash, prev_hash, "work on an earlier block");
+        assert!(work.pool_ntime >= min_ntime);
+        let is_new = std::mem::take(&mut self.is_new);
         assert!(work.version_mask & !0x1fff_e000 == 0);
         if let Some(newest) = &self.newest {
             let old = &newest.work;
             assert!(work.id > old.id && work.generation >= old.generation);
+            assert!(!is_new || work.generation > old.generation);
             let same = old.prev_hash == work.prev_hash
                 && old.coinbase_prefix == work.coinbase_prefix
                 && old.coinbase_suffix == work.coinbase_suffix

@@ -174,6 +174,8 @@ impl World<'_> {
         if self.pool.channel.is_some() && channel_id != 99 {
             let newest = self.pool.newest.as_ref();
             self.pool.valid_from = newest.map_or(0, |newest| newest.work.id.0 + 1);
+            self.pool.tip = Some((told.prev_hash, told.min_ntime));
+            self.pool.is_new = true;
         }
         self.told(|out| told.write(out));
     }

@@ -2,7 +2,8 @@
 //! mines for it.
 //!
 //! ```text
-//!   Connect ─> configure, subscribe ─> authorize ─> Notify ─> Issue ...      up
+//!   Connect ─> configure, subscribe ─> authorize ─> Notify ─> Issue ...      up (V1: `v1`)
+//!   Connect ─> SetupConnection ─> an extended channel ─> jobs ─> Issue ...   up (V2: `v2`)
 //!      ^                                                        │
 //!      └──────────── back-off <── dead (RST, silence, refusal) ─┘            down
 //! ```

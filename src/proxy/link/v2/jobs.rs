@@ -59,15 +59,11 @@ impl Link {
             (Some(_), None) => self.bad_notify(now, "a job to be mined before any previous block"),
             (Some(ntime), Some(tip)) => {
                 let ntime = ntime.max(tip.min_ntime);
-                self.activate(
-                    now,
-                    future,
-                    Tip {
-                        min_ntime: ntime,
-                        ..tip
-                    },
-                    false,
-                );
+                let tip = Tip {
+                    min_ntime: ntime,
+                    ..tip
+                };
+                self.activate(now, future, tip);
             }
         }
     }
@@ -95,7 +91,7 @@ impl Link {
         self.valid_from = self.workshop.next_id();
         let futures = std::mem::take(&mut self.channel.futures);
         match futures.into_iter().find(|kept| kept.id == told.job_id) {
-            Some(future) => self.activate(now, future, tip, true),
+            Some(future) => self.activate(now, future, tip),
             None => {
                 // Miners are kept on the old work for want of better; the next job ends that.
                 self.job = None;
@@ -104,7 +100,10 @@ impl Link {
         }
     }
 
-    fn activate(&mut self, now: Instant, future: Future, tip: Tip, clean: bool) {
+    /// Clean if nothing older may be mined on, so also at the first job after a previous block that came without one.
+    fn activate(&mut self, now: Instant, future: Future, tip: Tip) {
+        let current = self.workshop.current();
+        let clean = current.is_none_or(|current| current.id < self.valid_from);
         self.version_mask = Some(self.mask(future.rolling));
         self.extranonce = Some(future.extranonce);
         self.job_bound = self.bound;

@@ -102,9 +102,19 @@ fn a_previous_block_for_an_unknown_job_ends_older_work_and_counts_for_the_next()
     let stale = SettleResult::Dropped(crate::proxy::tally::Drop::Stale);
     assert_eq!(world.results(), [stale]);
     world.pass(Duration::from_secs(26));
+    world.input(Input::Layout(Layout { lane: 2, rolled: 4 }));
+    world.input(Input::Layout(Layout::WIDE));
     assert_eq!(world.works().len(), 0, "nothing worth renewing");
     world.told(frame!(job(2, Some(NTIME))));
     assert_eq!(world.work().prev_hash, [0x78; 32]);
+}
+
+#[test]
+fn the_first_job_after_a_previous_block_without_one_is_clean_even_on_the_same_block() {
+    let (mut world, first) = World::up();
+    world.told(frame!(prev_hash(55)));
+    world.told(frame!(job(2, Some(NTIME))));
+    assert!(world.work().generation > first.generation);
 }
 
 #[test]
