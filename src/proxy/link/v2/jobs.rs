@@ -89,11 +89,12 @@ impl Link {
         self.channel.tip = Some(tip);
         // Only the job it names is valid now: neither those that wait nor what is found on older work (spec 5.3.17).
         self.valid_from = self.workshop.next_id();
+        self.channel.idle_since = Some(now);
         let futures = std::mem::take(&mut self.channel.futures);
         match futures.into_iter().find(|kept| kept.id == told.job_id) {
             Some(future) => self.activate(now, future, tip),
             None => {
-                // Miners are kept on the old work for want of better; the next job ends that.
+                // Miners are kept on the old work for want of better; the next job ends that, or `FIRST_JOB` does.
                 self.job = None;
                 self.bad_notify(now, "a previous block for a job that we do not have");
             }
@@ -114,6 +115,10 @@ impl Link {
             ..future.job
         });
         self.issue(now, clean);
+        let current = self.workshop.current();
+        if current.is_some_and(|current| current.id >= self.valid_from) {
+            self.channel.idle_since = None;
+        }
     }
 
     /// For jobs to come and those kept, not for the one that is mined.
