@@ -65,6 +65,7 @@ impl World {
                 burst: 20.0,
             },
             version_mask: POLICY,
+            channels: 64,
             fast_lines: true,
             wall: session::WallAnchor {
                 at: now,

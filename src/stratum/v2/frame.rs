@@ -94,7 +94,8 @@ impl<'a> Frame<'a> {
 }
 
 /// A header announced more than the cap; the connection is to be closed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a frame is longer than it may be")]
 pub struct TooLong;
 
 /// What is left over between two reads. No heap while nothing is left over.
@@ -203,5 +204,172 @@ impl Frames {
     fn forget(&mut self) {
         self.kept = Vec::new();
         self.start = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_header_is_read_and_written_the_same() {
+        let header = Header {
+            extension: 0x0abc,
+            channel_message: true,
+            kind: 0x1f,
+            length: 0x01_02_03,
+        };
+        assert_eq!(header.bytes(), [0xbc, 0x8a, 0x1f, 0x03, 0x02, 0x01]);
+        assert_eq!(Header::parse(&header.bytes()), header);
+        let plain = Header {
+            channel_message: false,
+            ..header
+        };
+        assert_eq!(Header::parse(&plain.bytes()), plain);
+        assert_ne!(plain.bytes(), header.bytes());
+    }
+
+    #[test]
+    fn frames_come_out_of_one_chunk_and_of_single_bytes_alike() {
+        let stream = [frame(1, b""), frame(2, b"abc"), frame(3, &[7; 300])].concat();
+        let expected = [ok(1, b""), ok(2, b"abc"), ok(3, &[7; 300])];
+        let mut frames = Frames::new(300);
+        assert_eq!(drain(&mut frames, &stream, usize::MAX), expected);
+        let single = stream
+            .iter()
+            .flat_map(|byte| drain(&mut frames, &[*byte], 1));
+        assert_eq!(single.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_payload_of_the_cap_passes_and_one_byte_more_is_too_long() {
+        let mut frames = Frames::new(4);
+        assert_eq!(drain(&mut frames, &frame(9, b"abcd"), 1), [ok(9, b"abcd")]);
+        assert_eq!(drain(&mut frames, &frame(9, b"abcde"), 1), [None]);
+    }
+
+    #[test]
+    fn a_frame_too_long_is_known_by_its_header_alone_and_nothing_comes_after_it() {
+        let mut frames = Frames::new(4);
+        let header = &frame(9, b"abcde")[..HEADER];
+        assert_eq!(drain(&mut frames, &header[..5], 1), []);
+        assert_eq!(drain(&mut frames, &header[5..], 1), [None]);
+        assert_eq!(drain(&mut frames, &frame(1, b""), 1), []);
+        assert_eq!((frames.kept(), frames.kept.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_new_cap_holds_for_what_is_not_out_yet() {
+        let mut frames = Frames::new(2);
+        let four = frame(9, b"abcd");
+        assert_eq!(drain(&mut frames, &four[..3], 1), []);
+        frames.set_max(4);
+        assert_eq!(drain(&mut frames, &four[3..], 1), [ok(9, b"abcd")]);
+        frames.set_max(3);
+        assert_eq!(drain(&mut frames, &four, 1), [None]);
+    }
+
+    #[test]
+    fn what_a_turn_leaves_over_is_kept_and_said_to_be_there() {
+        let stream = [frame(1, b"a"), frame(2, b"b"), frame(3, b"c")].concat();
+        let (whole, half) = stream.split_at(stream.len() - 1);
+        let mut frames = Frames::new(4);
+        let mut chunk = whole;
+        assert_eq!(frames.next(&mut chunk).map(owned), Some(ok(1, b"a")));
+        frames.keep(chunk);
+        assert!(frames.has_frame());
+        assert_eq!(frames.next(&mut &b""[..]).map(owned), Some(ok(2, b"b")));
+        assert!(!frames.has_frame());
+        let mut chunk = half;
+        assert_eq!(frames.next(&mut chunk).map(owned), Some(ok(3, b"c")));
+        frames.keep(&frame(4, b"abcde")[..HEADER]);
+        assert!(
+            frames.has_frame(),
+            "that it is too long is something to say"
+        );
+    }
+
+    #[test]
+    fn nothing_is_on_the_heap_while_nothing_is_left_over() {
+        let mut frames = Frames::new(64);
+        assert_eq!(
+            drain(&mut frames, &frame(1, b"whole"), 9),
+            [ok(1, b"whole")]
+        );
+        assert_eq!(frames.kept.capacity(), 0);
+        let (half, rest) = (&frame(1, b"half")[..7], &frame(1, b"half")[7..]);
+        assert_eq!(drain(&mut frames, half, 9), []);
+        assert_eq!(drain(&mut frames, rest, 9), [ok(1, b"half")]);
+        assert_eq!(frames.kept.capacity(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_cut_into_chunks_does_not_matter(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..12),
+            cuts in prop::collection::vec(0_usize..23, 1..50),
+            max in 20_usize..44,
+            budget in 1_usize..4,
+        ) {
+            let stream: Vec<u8> = payloads.iter().flat_map(|payload| frame(5, payload)).collect();
+            let expected: Vec<_> = payloads
+                .iter()
+                .map(|payload| (payload.len() <= max).then(|| (5, payload.clone())))
+                .collect();
+            let end = expected.iter().position(Option::is_none).map_or(expected.len(), |at| at + 1);
+            let mut frames = Frames::new(max);
+            let mut got = Vec::new();
+            let mut rest = &stream[..];
+            for cut in cuts.iter().cycle().take(1000) {
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                rest = after;
+                got.extend(drain(&mut frames, piece, budget));
+                prop_assert!(frames.kept() < HEADER + max);
+            }
+            got.extend(drain(&mut frames, rest, budget));
+            prop_assert_eq!(&got[..], &expected[..end]);
+        }
+    }
+
+    /// Kind and payload; `None` stands for a frame too long.
+    type Owned = Option<(u8, Vec<u8>)>;
+
+    fn ok(kind: u8, payload: &[u8]) -> Owned {
+        Some((kind, payload.to_vec()))
+    }
+
+    fn owned(frame: Result<Frame<'_>, TooLong>) -> Owned {
+        frame
+            .ok()
+            .and_then(|frame| ok(frame.header.kind, frame.payload))
+    }
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let header = Header {
+            extension: 0,
+            channel_message: false,
+            kind,
+            length: u32::try_from(payload.len()).expect("short"),
+        };
+        [&header.bytes(), payload].concat()
+    }
+
+    /// All frames of a chunk, `budget` a turn.
+    fn drain(frames: &mut Frames, mut chunk: &[u8], budget: usize) -> Vec<Owned> {
+        let mut out = Vec::new();
+        loop {
+            for _ in 0..budget {
+                match frames.next(&mut chunk) {
+                    Some(frame) => out.push(owned(frame)),
+                    None => {
+                        frames.keep(chunk);
+                        return out;
+                    }
+                }
+            }
+            frames.keep(chunk);
+            chunk = b"";
+        }
     }
 }

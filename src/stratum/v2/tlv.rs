@@ -99,3 +99,49 @@ fn is_even(tail: &[u8], order: Order) -> bool {
     while order.split(&mut rest).is_some() {}
     rest.is_empty()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specifications_own_example_is_read_and_so_is_the_same_as_sri_writes_it() {
+        let big = b"\x00\x02\x01\x00\x0aWorker_001";
+        let little = b"\x02\x00\x01\x0a\x00Worker_001";
+        assert_eq!(user_identity(big), Ok(Some(&b"Worker_001"[..])));
+        assert_eq!(user_identity(little), Ok(Some(&b"Worker_001"[..])));
+        let mut out = Vec::new();
+        write_user_identity(&mut out, b"Worker_001");
+        assert_eq!(out, little);
+    }
+
+    #[test]
+    fn a_name_of_32_bytes_is_a_name_and_one_of_33_is_refused() {
+        let mut longest = Vec::new();
+        write_user_identity(&mut longest, &[b'x'; 99]);
+        assert_eq!(user_identity(&longest), Ok(Some(&[b'x'; 32][..])));
+        let longer = [&b"\x02\x00\x01\x21\x00"[..], &[b'x'; 33]].concat();
+        assert_eq!(user_identity(&longer), Err(Malformed::Length));
+    }
+
+    #[test]
+    fn the_name_is_found_behind_other_fields_and_is_not_any_other_field() {
+        let other = b"\x02\x00\x02\x01\x00z\x03\x00\x01\x00\x00";
+        assert_eq!(user_identity(other), Ok(None));
+        let mut tail = other.to_vec();
+        write_user_identity(&mut tail, b"me");
+        assert_eq!(user_identity(&tail), Ok(Some(&b"me"[..])));
+        assert_eq!(iter(&tail).count(), 3);
+    }
+
+    #[test]
+    fn a_field_longer_than_the_tail_ends_it() {
+        assert_eq!(user_identity(b""), Ok(None));
+        assert_eq!(user_identity(b"\x02\x00\x01\x03\x00me"), Ok(None));
+        assert_eq!(
+            user_identity(b"\x02\x00\x01\x02\x00me\x03"),
+            Ok(Some(&b"me"[..]))
+        );
+        assert_eq!(user_identity(b"\x02\x00\x01\xff\xff"), Ok(None));
+    }
+}

@@ -61,13 +61,14 @@ message! {
 }
 
 message! {
-    /// A client's own job, as far as an answer needs it (5.3.18, client to server). What is written is not the whole
-    /// message: only tests write it.
-    SetCustomMiningJob = 0x22 in Channel {
+    /// A client's own job, as far as an answer needs it (5.3.18, client to server).
+    SetCustomMiningJob<'a> = 0x22 in Channel {
         /// Which channel.
         channel_id: u32 = u32,
         /// The client's, for the answer.
         request_id: u32 = u32,
+        /// The job itself, unread.
+        job: &'a [u8] = rest,
     }
 }
 

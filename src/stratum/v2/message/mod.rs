@@ -38,13 +38,16 @@ const CORE: u16 = 0x0000;
 const NEGOTIATION: u16 = 0x0001;
 
 /// Why bytes are not the message that their header says. Whoever sent them cannot be followed any further.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Malformed {
     /// The payload ends within a field.
+    #[error("a message ends within a field")]
     Short,
     /// A length or count is more than the field may have.
+    #[error("a length is more than its field may have")]
     Length,
     /// A number that the field cannot mean: a hash rate that is negative, endless or none.
+    #[error("a hash rate is no number of hashes per second")]
     Value,
 }
 
@@ -60,7 +63,7 @@ pub enum FromMiner<'a> {
     CloseChannel(CloseChannel<'a>),
     SubmitSharesStandard(SubmitSharesStandard),
     SubmitSharesExtended(SubmitSharesExtended<'a>),
-    SetCustomMiningJob(SetCustomMiningJob),
+    SetCustomMiningJob(SetCustomMiningJob<'a>),
 }
 
 impl<'a> FromMiner<'a> {
@@ -192,7 +195,7 @@ impl<'a> FromPool<'a> {
 
 /// As much of a text as a message can carry: 255 bytes, whole characters where it is UTF-8.
 pub fn clip(text: &str) -> &[u8] {
-    text[..text.floor_char_boundary(MAX_TEXT)].as_bytes()
+    &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 /// A peer's text for logs and names: printable ASCII as it is, every other byte as `%XX`, at most 255 bytes of it all.
@@ -222,3 +225,6 @@ pub fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
     Cow::Owned(text)
 }
+
+#[cfg(test)]
+mod tests;
