@@ -29,6 +29,12 @@ mod submit;
 mod v1;
 #[path = "../fuzz/checks/v2.rs"]
 mod v2;
+#[path = "../fuzz/checks/v2_link.rs"]
+mod v2_link;
+#[path = "../fuzz/checks/v2_pool.rs"]
+mod v2_pool;
+#[path = "../fuzz/checks/v2_says.rs"]
+mod v2_says;
 
 #[test]
 fn lines_hold_for_the_whole_corpus() {
@@ -70,6 +76,11 @@ fn sessions_hold_for_the_whole_corpus() {
 #[test]
 fn links_hold_for_the_whole_corpus() {
     replay("link", link::link);
+}
+
+#[test]
+fn v2_links_hold_for_the_whole_corpus() {
+    replay("v2_link", v2_link::v2_link);
 }
 
 #[test]
