@@ -137,7 +137,7 @@ impl SimPoolV2 {
         pool
     }
 
-    /// A connection was accepted and its handshake done.
+    /// A connection was accepted.
     pub fn connected(&mut self, id: ConnectionId) {
         if self.connections.len() >= CONNECTIONS {
             return self.outputs.push_back(PoolOutput::Close(id));
