@@ -77,7 +77,7 @@ pub struct Args {
     /// extranonce1 and 2 are then those of the prefix and of what a channel fills
     #[arg(long, conflicts_with_all = ["dialect", "segments", "subscribe", "honour_suggestions"])]
     v2: bool,
-    /// V2: acknowledge good shares after so many, and at the latest after 5 s
+    /// V2: acknowledge good shares after so many, and at the latest after 1 s
     #[arg(long, default_value_t = 1, value_name = "N", requires = "v2", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     ack_every: u32,
     /// V2: send the job of the next block ahead, so that a new block is one short message
@@ -87,8 +87,8 @@ pub struct Args {
     course: Course,
 }
 
-/// A batch of V2 shares is acknowledged at the latest after this.
-const ACK_WITHIN: Duration = Duration::from_secs(5);
+/// A batch of V2 shares is acknowledged at the latest after this: sooner than a fleet that ends stops waiting.
+const ACK_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: &Args) -> ExitCode {
     if args.v2 {

@@ -228,7 +228,7 @@ impl SimPoolV2 {
         stats.pool.connections = self.connections.len() as u64;
         stats.pool.authorized = self.connections.values().filter(open).count() as u64;
         stats.channels = channels.clone().count() as u64;
-        stats.nominal_hashrate = channels.map(|channel| channel.hashrate).sum();
+        stats.nominal_hashrate = channels.fold(0.0, |sum, channel| sum + channel.hashrate);
         stats
     }
 
