@@ -63,6 +63,14 @@ impl Program {
         })
     }
 
+    /// Waits until it is no more.
+    pub fn ends(&self) {
+        within(PATIENCE, &format!("{} ends", self.name), || {
+            let ended = self.child.borrow_mut().try_wait();
+            ended.expect("a child of ours").map(drop)
+        });
+    }
+
     /// Fails the test, with its last words, if it is no more.
     pub fn alive(&self) {
         let ended = self.child.borrow_mut().try_wait();
