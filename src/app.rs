@@ -219,7 +219,7 @@ impl App {
                 .collect(),
             board: board.clone(),
             power,
-            next_session: AtomicU64::new(1),
+            next_session: Arc::new(AtomicU64::new(1)),
         });
 
         // Job ids start somewhere else after a restart: some firmware ignores an id it has seen lately.

@@ -9,6 +9,8 @@ mod device;
 mod envelope;
 #[path = "../fuzz/checks/feeds.rs"]
 mod feeds;
+#[path = "../fuzz/checks/handshake.rs"]
+mod handshake;
 #[path = "../fuzz/checks/kernels.rs"]
 mod kernels;
 #[path = "../fuzz/checks/link.rs"]
@@ -25,6 +27,8 @@ mod session;
 mod submit;
 #[path = "../fuzz/checks/v1.rs"]
 mod v1;
+#[path = "../fuzz/checks/v2.rs"]
+mod v2;
 
 #[test]
 fn lines_hold_for_the_whole_corpus() {
@@ -34,6 +38,16 @@ fn lines_hold_for_the_whole_corpus() {
 #[test]
 fn messages_hold_for_the_whole_corpus() {
     replay("v1_message", v1::v1_message);
+}
+
+#[test]
+fn frames_of_v2_hold_for_the_whole_corpus() {
+    replay("v2_frame", v2::v2_frame);
+}
+
+#[test]
+fn messages_of_v2_hold_for_the_whole_corpus() {
+    replay("v2_message", v2::v2_message);
 }
 
 #[test]
@@ -71,6 +85,11 @@ fn orders_hold_for_the_whole_corpus() {
 #[test]
 fn answers_of_devices_hold_for_the_whole_corpus() {
     replay("device_answer", device::device_answer);
+}
+
+#[test]
+fn handshakes_hold_for_the_whole_corpus() {
+    replay("v2_handshake", handshake::v2_handshake);
 }
 
 fn replay(target: &str, check: fn(&[u8])) {

@@ -115,6 +115,27 @@ fn pure_modules_name_no_clock_no_socket_no_lock_and_await_nothing() {
 }
 
 #[test]
+fn the_two_protocols_never_name_each_other() {
+    let mut wrong = Vec::new();
+    for (path, _) in sources() {
+        let text = path.to_string_lossy().into_owned();
+        let foreign = if text.contains("/v1/") || text.ends_with("/v1.rs") {
+            "v2::"
+        } else if text.contains("/v2/") || text.ends_with("/v2.rs") {
+            "v1::"
+        } else {
+            continue;
+        };
+        for (number, line) in code(&path) {
+            if line.contains(foreign) {
+                wrong.push(format!("{}:{number}: {line}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn no_file_is_longer_than_can_be_changed() {
     let roots = [
         "src",

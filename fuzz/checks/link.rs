@@ -7,7 +7,9 @@ use crate::pool::{Asked, Given, Pool};
 use crate::program::{Program, Turn, pass_time};
 use sluice::machine::Machine;
 use sluice::proxy::lease::{Issue, SessionId, Submission};
-use sluice::proxy::link::{Config, Identity, Input, Link, Output, SettleResult, Settlement};
+use sluice::proxy::link::{
+    Config, Identity, Input, Link, Output, Protocol, SettleResult, Settlement,
+};
 use sluice::proxy::tally::Weighted;
 use sluice::work::{Lane, Layout, LinkId, Proof, Share};
 use std::collections::HashMap;
@@ -498,7 +500,9 @@ fn config(program: &mut Program<'_>) -> Config {
     Config {
         id: LinkId(0),
         name: "pool".to_owned(),
+        protocol: Protocol::V1,
         host: "pool.example".to_owned(),
+        port: 3333,
         tls: program.flag(),
         user: "account.{worker}".to_owned(),
         password: "x".to_owned(),

@@ -5,8 +5,8 @@
 use serde_json::value::RawValue;
 use sluice::proxy::lease::Issue;
 use sluice::proxy::tally::Reject;
+use sluice::stratum::label::worker_label;
 use sluice::stratum::v1::down::{Message, Request, Submit};
-use sluice::stratum::v1::message::worker_label;
 use sluice::work::{Difficulty, Layout, LinkId, Proof, Target};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -133,7 +133,7 @@ impl Miner {
         if let Some(why) = self.state() {
             return Err(why);
         }
-        let label = worker_label(&submit.worker);
+        let label = worker_label(worker_label(&submit.worker) * submit.worker);
         if !self
             .workers
             .iter()

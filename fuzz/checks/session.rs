@@ -276,6 +276,7 @@ impl<'a> World<'a> {
         let seat = Seat {
             lane: Lane(self.lane),
             layout: self.layout,
+            width: 0,
             token: ResumeToken([kind; 16]),
             memory,
         };
@@ -518,6 +519,7 @@ fn config(program: &mut Program<'_>, now: Instant) -> Config {
         submits: program.pick(&[brisk, slow]),
         others: program.pick(&[brisk, slow]),
         version_mask: program.pick(&[0x1fff_e000, 0x1fff_e000, 0, u32::MAX]),
+        channels: 64,
         fast_lines: true,
         wall: WallAnchor {
             at: now,

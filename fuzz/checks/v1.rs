@@ -2,6 +2,7 @@
 //!
 //! Not tests of meaning (those stand beside the code). Each check panics when an invariant breaks.
 
+use sluice::stratum::label;
 use sluice::stratum::v1::line::{Lines, Overlong};
 use sluice::stratum::v1::message::{self, MAX_MINER_LINE, MAX_POOL_LINE};
 use sluice::stratum::v1::{down, up};
@@ -165,14 +166,14 @@ fn from_pool(line: &[u8]) {
 }
 
 fn texts(text: &str) {
-    let label = message::worker_label(text);
-    assert!((1..=message::MAX_LABEL).contains(&label.len()));
+    let label = label::worker_label(text);
+    assert!((1..=label::MAX_LABEL).contains(&label.len()));
     assert!(
         label
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._@+:/-%".contains(&byte))
     );
-    assert!(is_plain(&message::printable(text, 80), 80));
+    assert!(is_plain(&label::printable(text, 80), 80));
     let hints = down::password_hints(text);
     for difficulty in hints.start.into_iter().chain(hints.fixed_min) {
         in_range(difficulty);

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod check;
 pub mod curtail;
 pub mod demo;
+pub mod keys;
 mod ledger;
 pub mod run;
 pub mod sim;
@@ -50,6 +51,8 @@ enum Verb {
     /// A simulated pool, fleet, or site of machines with firmware, each on its own, for your tests
     #[command(subcommand)]
     Sim(sim::Verb),
+    /// Make or show the key by which Stratum V2 miners know this proxy
+    Keys(keys::Args),
     /// A running proxy at one look: miners, hashrate, shares, pools
     Status(status::Args),
     /// The miners of a running proxy, one a line
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::main(&args),
         Verb::Demo(args) => demo::main(&args),
         Verb::Sim(verb) => sim::main(verb),
+        Verb::Keys(args) => keys::main(&args),
         Verb::Status(args) => status::summary(&args),
         Verb::Miners(args) => status::miners(&args),
         Verb::Pools(args) => status::pools(&args),

@@ -128,6 +128,8 @@ fn shared(document: &Document, limits: &Section<'_>, lab: bool, findings: &mut F
         findings,
     );
     let others = bucket(limits, "others_per_second", "other_burst", 1000.0, findings);
+    // Above, one connection costs what a small farm does; a proxy that needs more opens another.
+    let channels = limits.take("channels", findings, |v| units::whole(v, &(1..=4096)));
     let nothing = Bucket {
         per_second: 1000.0,
         burst: 1000.0,
@@ -140,6 +142,7 @@ fn shared(document: &Document, limits: &Section<'_>, lab: bool, findings: &mut F
         refresh: refresh.unwrap_or(*range.end()),
         submits: submits.unwrap_or(nothing),
         others: others.unwrap_or(nothing),
+        channels: channels.unwrap_or(64) as usize,
         fast_lines: fast_lines.unwrap_or(true),
         wall: wall(),
     }

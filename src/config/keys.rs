@@ -82,6 +82,8 @@ pub const KEYS: &[Key] = &[
     key("limits.submit_burst", Kind::Plain, "200"),
     key("limits.others_per_second", Kind::Plain, "5"),
     key("limits.other_burst", Kind::Plain, "20"),
+    // A proxy below us with one channel per miner; beyond it opens another connection.
+    key("limits.channels", Kind::Plain, "64"),
     key("limits.link_queue", Kind::Plain, "4096"),
     key("api.listen", Kind::Text, "\"127.0.0.1:3380\""),
     key("api.worker_metrics", Kind::Plain, "false"),

@@ -67,6 +67,7 @@ fn listener(
             submits: shared.submits,
             others: shared.others,
             version_mask: shared.version_mask,
+            channels: shared.channels,
             fast_lines: shared.fast_lines,
             wall: shared.wall,
         },

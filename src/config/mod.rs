@@ -121,6 +121,7 @@ struct Shared {
     refresh: Duration,
     submits: session::Bucket,
     others: session::Bucket,
+    channels: usize,
     fast_lines: bool,
     wall: session::WallAnchor,
 }

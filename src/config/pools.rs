@@ -81,7 +81,9 @@ fn pool(
         link: link::Config {
             id,
             name: name.to_owned(),
+            protocol: link::Protocol::V1,
             host: url.host.clone(),
+            port: url.port,
             tls: url.tls,
             user: user?,
             password: password?,

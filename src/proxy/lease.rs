@@ -57,6 +57,8 @@ pub struct Seat {
     pub lane: Lane,
     /// The layout of the whole process.
     pub layout: Layout,
+    /// How many of the lane's low bytes the miner rolls itself: a block of lanes is its own. 0 for most.
+    pub width: u8,
     /// By which this seat can be resumed.
     pub token: ResumeToken,
     /// What the lane remembers (empty unless resumed).

@@ -1,15 +1,20 @@
-//! Simulated miners on real sockets: one task per miner, one shared hashing budget.
+//! Simulated miners of V1 and V2 on real sockets: one task per miner, one shared hashing budget.
 //!
-//! What a miner says is decided in miner.rs. Invariant: at most one search hashes at any time, for at most
+//! What a miner says is decided in miner.rs and v2/miner.rs. Invariant: at most one search hashes at any time, for at most
 //! `cpu_share` of that time, on a thread where blocking is allowed.
 
 use super::{
     changes::Changes,
     miner::{MinerConfig, SimMiner},
+    peer::Peer,
     rng::Rng,
     search::{Found, Search},
     stats::MinerStats,
     temperament::Temperament,
+    v2::{
+        KindV2, MannersV2, MinerConfigV2, SimMinerV2, authority,
+        noise::{Noise, NoiseError},
+    },
     wire::Cutter,
 };
 use std::{
@@ -26,6 +31,8 @@ use tokio::{
     sync::watch,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use super::peer::Protocol;
 
 /// Hashes in one slice: about 10 ms, short enough that a new job is not missed.
 const SLICE: u64 = 1 << 15;
@@ -59,6 +66,14 @@ pub struct FleetConfig {
     pub sources: Vec<Ipv4Addr>,
     /// Hashes per second of each miner, by number; for a miner beyond the end, as `each` says.
     pub hashrates: Vec<f64>,
+    /// Dealt out in turn; empty: V1 for all.
+    pub protocols: Vec<Protocol>,
+    /// What every V2 miner has in common; name, kind, hashrate and seed are dealt out as for V1.
+    pub each_v2: MinerConfigV2,
+    /// Manners of V2 miners, dealt out in turn; empty: as `each_v2` says.
+    pub manners: Vec<MannersV2>,
+    /// The authority key that V2 miners expect (base58check, as a URL writes it); `None`: any is taken.
+    pub authority: Option<String>,
 }
 
 impl FleetConfig {
@@ -76,19 +91,54 @@ impl FleetConfig {
             reconnect_after: Duration::from_millis(500),
             sources: Vec::new(),
             hashrates: Vec::new(),
+            protocols: Vec::new(),
+            each_v2: MinerConfigV2::default(),
+            manners: Vec::new(),
+            authority: None,
+        }
+    }
+
+    fn peer(&self, n: usize, rng: &mut Rng) -> Peer {
+        match dealt(&self.protocols, n).unwrap_or_default() {
+            Protocol::V1 => Peer::V1 {
+                miner: Box::new(SimMiner::new(self.miner(n, rng))),
+                cutter: Cutter::default(),
+            },
+            Protocol::V2(kind) => Peer::V2(Box::new(SimMinerV2::new(self.miner_v2(n, kind, rng)))),
         }
     }
 
     fn miner(&self, n: usize, rng: &mut Rng) -> MinerConfig {
-        let dealt = self.temperaments.get(n % self.temperaments.len().max(1));
         MinerConfig {
             user: self.user.replace("{n}", &(n + 1).to_string()),
-            temperament: dealt.copied().unwrap_or(self.each.temperament),
-            hashrate: self.hashrates.get(n).copied().unwrap_or(self.each.hashrate),
+            temperament: dealt(&self.temperaments, n).unwrap_or(self.each.temperament),
+            hashrate: self.hashrate(n),
             seed: rng.next_u64(),
             ..self.each.clone()
         }
     }
+
+    fn miner_v2(&self, n: usize, kind: KindV2, rng: &mut Rng) -> MinerConfigV2 {
+        MinerConfigV2 {
+            user: self.user.replace("{n}", &(n + 1).to_string()),
+            kind,
+            // Not in step with the kinds, or a kind would always have the same manners.
+            manners: dealt(&self.manners, n / self.protocols.len().max(1))
+                .unwrap_or(self.each_v2.manners),
+            hashrate: self.hashrate(n),
+            seed: rng.next_u64(),
+            ..self.each_v2.clone()
+        }
+    }
+
+    fn hashrate(&self, n: usize) -> f64 {
+        self.hashrates.get(n).copied().unwrap_or(self.each.hashrate)
+    }
+}
+
+/// What the `n`th gets when these are dealt out in turn.
+fn dealt<T: Copy>(from: &[T], n: usize) -> Option<T> {
+    from.get(n % from.len().max(1)).copied()
 }
 
 /// Starts simulated fleets.
@@ -104,7 +154,8 @@ pub struct FleetHandle {
 #[derive(Debug)]
 struct Shared {
     config: FleetConfig,
-    miners: Vec<Mutex<SimMiner>>,
+    miners: Vec<Mutex<Peer>>,
+    authority: Option<[u8; 32]>,
     changed: Changes,
     control: watch::Sender<Control>,
     switches: Vec<watch::Sender<Switch>>,
@@ -133,15 +184,44 @@ enum End {
     Over,
 }
 
+/// A connection: V2 inside Noise, V1 plain.
+#[derive(Debug)]
+struct Wire {
+    stream: TcpStream,
+    noise: Option<Noise>,
+}
+
+impl Wire {
+    /// Plaintext of what was read.
+    fn open(&mut self, bytes: &[u8]) -> Result<Vec<u8>, NoiseError> {
+        match &mut self.noise {
+            Some(noise) => noise.open(bytes),
+            None => Ok(bytes.to_vec()),
+        }
+    }
+
+    /// What to write for these lines or frames.
+    fn seal(&mut self, messages: Vec<Vec<u8>>) -> Vec<u8> {
+        let noise = &mut self.noise;
+        let seal = |message: Vec<u8>| match noise {
+            Some(noise) => noise.seal(&message),
+            None => message,
+        };
+        messages.into_iter().flat_map(seal).collect()
+    }
+}
+
 type Slice = Pin<Box<dyn Future<Output = (Search, Option<Found>)> + Send>>;
 
 impl Fleet {
-    /// Starts every miner on the present tokio runtime.
+    /// Starts every miner on the present tokio runtime. An authority key that is none is met by no pool.
     pub fn start(config: FleetConfig) -> FleetHandle {
         let mut rng = Rng::new(config.each.seed);
-        let miners = (0..config.miners).map(|n| SimMiner::new(config.miner(n, &mut rng)));
+        let miners = (0..config.miners).map(|n| config.peer(n, &mut rng));
+        let key = config.authority.as_ref();
         let shared = Arc::new(Shared {
             miners: miners.map(Mutex::new).collect(),
+            authority: key.map(|text| authority::decode(text).unwrap_or_default()),
             changed: Changes::default(),
             control: watch::channel(Control::default()).0,
             switches: (0..config.miners)
@@ -171,14 +251,13 @@ impl FleetHandle {
         sum
     }
 
-    /// The counters of each: name, firmware, counters.
-    pub fn per_miner(&self) -> Vec<(String, Temperament, MinerStats)> {
+    /// The counters of each: name, firmware family or kind of V2 miner, counters.
+    pub fn per_miner(&self) -> Vec<(String, &'static str, MinerStats)> {
         let one = |n| {
             let miner = self.shared.miner(n);
-            let config = miner.config();
             (
-                config.user.clone(),
-                config.temperament,
+                miner.user().to_owned(),
+                miner.family(),
                 miner.stats().clone(),
             )
         };
@@ -233,7 +312,7 @@ impl FleetHandle {
 }
 
 impl Shared {
-    fn miner(&self, n: usize) -> MutexGuard<'_, SimMiner> {
+    fn miner(&self, n: usize) -> MutexGuard<'_, Peer> {
         self.miners[n]
             .lock()
             .expect("nothing under this lock panics half-way")
@@ -243,8 +322,17 @@ impl Shared {
         self.changed.tell();
     }
 
-    async fn connect(&self, n: usize) -> io::Result<TcpStream> {
-        let pool = self.config.pool;
+    async fn connect(&self, n: usize, pool: SocketAddr) -> Result<Wire, NoiseError> {
+        let mut stream = self.dial(n, pool).await.map_err(|_| NoiseError::Io)?;
+        let noise = if self.miner(n).is_v2() {
+            Some(Noise::initiate(&mut stream, self.authority).await?)
+        } else {
+            None
+        };
+        Ok(Wire { stream, noise })
+    }
+
+    async fn dial(&self, n: usize, pool: SocketAddr) -> io::Result<TcpStream> {
         let socket = match pool {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -283,6 +371,7 @@ impl Shared {
 async fn live(shared: Arc<Shared>, n: usize, mut rng: Rng) {
     let mut pause = shared.config.reconnect_after;
     let mut switch = shared.switches[n].subscribe();
+    let mut pool = shared.config.pool;
     while !shared.end.is_cancelled() {
         tokio::select! {
             waited = switched_on(&mut switch, shared.config.reconnect_after.mul_f64(rng.unit())) => if waited {
@@ -291,17 +380,27 @@ async fn live(shared: Arc<Shared>, n: usize, mut rng: Rng) {
             () = shared.end.cancelled() => return,
         }
         let connected = tokio::select! {
-            connected = shared.connect(n) => connected,
+            connected = shared.connect(n, pool) => connected,
             () = shared.end.cancelled() => return,
         };
         match connected {
-            Ok(stream) => {
+            Ok(wire) => {
                 pause = shared.config.reconnect_after;
                 shared.miner(n).connected(Instant::now());
-                let end = mine(&shared, n, stream).await;
-                shared.miner(n).disconnected(end == End::ByPeer);
+                let end = Box::pin(mine(&shared, n, wire)).await;
+                let mut miner = shared.miner(n);
+                miner.disconnected(end == End::ByPeer);
+                if let Some((host, port)) = miner.poll_redirect() {
+                    pool = redirected(shared.config.pool, &host, port);
+                }
             }
-            Err(_) => shared.miner(n).connect_failed(),
+            Err(error) => {
+                pool = shared.config.pool;
+                match error {
+                    NoiseError::Io => shared.miner(n).connect_failed(),
+                    _ => shared.miner(n).handshake_failed(),
+                }
+            }
         }
         shared.tell();
         if !shared.config.reconnects {
@@ -313,6 +412,14 @@ async fn live(shared: Arc<Shared>, n: usize, mut rng: Rng) {
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Where `Reconnect` sends a miner: never to another machine, unless that is loopback.
+fn redirected(pool: SocketAddr, host: &str, port: u16) -> SocketAddr {
+    let ip = host.parse().ok();
+    let near = ip.filter(|ip: &IpAddr| *ip == pool.ip() || ip.is_loopback());
+    let port = if port == 0 { pool.port() } else { port };
+    SocketAddr::new(near.unwrap_or(pool.ip()), port)
 }
 
 /// Waits while the miner is switched off, and then for `jitter`, so that a woken fleet does not come as one; whether it had
@@ -329,20 +436,20 @@ async fn switched_on(switch: &mut watch::Receiver<Switch>, jitter: Duration) -> 
 }
 
 /// One connection, from the first line to its end.
-async fn mine(shared: &Arc<Shared>, n: usize, mut stream: TcpStream) -> End {
+async fn mine(shared: &Arc<Shared>, n: usize, mut wire: Wire) -> End {
     let mut control = shared.control.subscribe();
     let drops = control.borrow_and_update().drops;
     let mut switch = shared.switches[n].subscribe();
     if !switch.borrow_and_update().on {
         return End::ByUs;
     }
-    let mut cutter = Cutter::default();
     let mut buffer = vec![0; 8 * 1024];
     let mut slice: Option<Slice> = None;
     loop {
-        let (lines, wake, hang_up) = drain(shared, n, &mut slice);
-        if !lines.is_empty() {
-            let written = tokio::time::timeout(PATIENCE, stream.write_all(&lines)).await;
+        let (messages, wake, hang_up) = drain(shared, n, &mut slice);
+        if !messages.is_empty() {
+            let bytes = wire.seal(messages);
+            let written = tokio::time::timeout(PATIENCE, wire.stream.write_all(&bytes)).await;
             if !matches!(written, Ok(Ok(()))) {
                 return End::ByPeer;
             }
@@ -352,11 +459,11 @@ async fn mine(shared: &Arc<Shared>, n: usize, mut stream: TcpStream) -> End {
             return End::ByUs;
         }
         tokio::select! {
-            read = stream.read(&mut buffer) => match read {
+            read = wire.stream.read(&mut buffer) => match read {
                 Ok(size @ 1..) => {
-                    let now = Instant::now();
-                    let mut miner = shared.miner(n);
-                    if !cutter.push(&buffer[..size], |line| miner.handle_line(now, line)) {
+                    let opened = wire.open(&buffer[..size]);
+                    let take = |bytes: Vec<u8>| shared.miner(n).handle_bytes(Instant::now(), &bytes);
+                    if !opened.is_ok_and(take) {
                         return End::ByUs;
                     }
                 }
@@ -381,12 +488,12 @@ async fn mine(shared: &Arc<Shared>, n: usize, mut stream: TcpStream) -> End {
     }
 }
 
-/// What the miner wants now: lines to write, when to wake it, whether to hang up; starts and ends its search.
+/// What the miner wants now: lines or frames to write, when to wake it, whether to hang up; starts and ends its search.
 fn drain(
     shared: &Arc<Shared>,
     n: usize,
     slice: &mut Option<Slice>,
-) -> (Vec<u8>, Option<Instant>, bool) {
+) -> (Vec<Vec<u8>>, Option<Instant>, bool) {
     let now = Instant::now();
     let mut miner = shared.miner(n);
     if slice.is_some() && !miner.search_is_current() {
@@ -398,14 +505,10 @@ fn drain(
     {
         *slice = Some(Box::pin(shared.clone().hash(search)));
     }
-    let mut lines = Vec::new();
-    while let Some(line) = miner.poll_line() {
-        lines.extend(line.into_bytes());
-        lines.push(b'\n');
-    }
+    let messages = std::iter::from_fn(|| miner.poll_message()).collect();
     let times = [miner.poll_timeout(), miner.next_share_at()];
     let wake = times.into_iter().flatten().min();
-    (lines, wake, miner.poll_hang_up().is_some())
+    (messages, wake, miner.poll_hang_up().is_some())
 }
 
 async fn sliced(slice: &mut Option<Slice>) -> (Search, Option<Found>) {

@@ -1,4 +1,4 @@
-//! The simulated world: a V1 pool, a V1 fleet and a site of machines with firmware, usable alone against anything, in demos
+//! The simulated world: pools and fleets of V1 and V2 and a site of machines with firmware, usable alone against anything, in demos
 //! and in tests.
 //!
 //! Uses nothing else of this crate: it speaks the wire from its own small code, so that it can contradict the
@@ -9,6 +9,7 @@
 //!   fleet (sockets) -> SimMiner (miner.rs) -> Search (search.rs)   \
 //!                        Watch (watch.rs)                            wire.rs, rng.rs
 //!   pool  (sockets) -> SimPool (poolcore.rs) -> judge (judge.rs)   /
+//!   either, with Noise -> SimPoolV2, SimMinerV2 (v2/)
 //!   site  (sockets) -> firmware -> Device; each machine mines as one of a fleet
 //! ```
 
@@ -17,6 +18,7 @@ pub mod dialect;
 pub mod fleet;
 pub mod judge;
 pub mod miner;
+mod peer;
 pub mod pool;
 pub mod poolconfig;
 pub mod poolcore;
@@ -26,6 +28,7 @@ pub mod site;
 pub mod stats;
 pub mod temperament;
 pub mod template;
+pub mod v2;
 pub mod watch;
 pub mod wire;
 

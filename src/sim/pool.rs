@@ -1,13 +1,15 @@
-//! The simulated pool on real sockets: listens, reads, writes, and can freeze, die and come back.
+//! A simulated pool on real sockets, of V1 or V2: listens, reads, writes, and can freeze, die and come back.
 //!
-//! What it says is decided in poolcore.rs. Invariant: the core is touched under one lock that no await crosses, and
+//! What it says is decided in a [`PoolCore`] (poolcore.rs, v2/poolcore.rs). Invariant: the core is touched under one lock that no await crosses, and
 //! whatever it wants written is handed out before that lock is let go, so a connection sees one order.
 
 use super::changes::Changes;
 use super::poolcore::{ConnectionId, PoolConfig, PoolOutput, PoolStats, SimPool};
+use super::v2::{Authority, noise::Noise};
 use super::wire::Cutter;
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
@@ -27,29 +29,134 @@ const SEGMENTS_WAITING: usize = 1024;
 /// After a failed accept (too many descriptors), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What decides for a pool; the driver calls it under its lock and drains it after each call.
+pub trait PoolCore: Debug + Send + 'static {
+    /// A snapshot of what it counted.
+    type Stats: Send;
+    /// What of a connection the driver keeps between two reads.
+    type Cutter: Default + Send;
+
+    /// A connection was accepted.
+    fn connected(&mut self, id: ConnectionId);
+    /// A connection ended.
+    fn disconnected(&mut self, id: ConnectionId);
+    /// Plaintext of a connection; `false`: it must end.
+    fn handle_bytes(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cutter: &mut Self::Cutter,
+        bytes: &[u8],
+    ) -> bool;
+    /// Time passed.
+    fn handle_timeout(&mut self, now: Instant);
+    /// When to call [`PoolCore::handle_timeout`].
+    fn poll_timeout(&self) -> Option<Instant>;
+    /// What to do next.
+    fn poll_output(&mut self) -> Option<PoolOutput>;
+    /// A new block, to everyone.
+    fn new_block(&mut self, now: Instant);
+    /// A new job on the same block, to everyone.
+    fn new_job(&mut self, now: Instant);
+    /// Reads and sends nothing while frozen.
+    fn set_frozen(&mut self, frozen: bool);
+    /// What it counted.
+    fn stats(&self) -> Self::Stats;
+}
+
+impl PoolCore for SimPool {
+    type Stats = PoolStats;
+    type Cutter = Cutter;
+
+    fn connected(&mut self, id: ConnectionId) {
+        self.connected(id);
+    }
+
+    fn disconnected(&mut self, id: ConnectionId) {
+        self.disconnected(id);
+    }
+
+    fn handle_bytes(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cutter: &mut Cutter,
+        bytes: &[u8],
+    ) -> bool {
+        cutter.push(bytes, |line| self.handle_line(now, id, line))
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.poll_timeout()
+    }
+
+    fn poll_output(&mut self) -> Option<PoolOutput> {
+        self.poll_output()
+    }
+
+    fn new_block(&mut self, now: Instant) {
+        self.new_block(now);
+    }
+
+    fn new_job(&mut self, now: Instant) {
+        self.new_job(now);
+    }
+
+    fn set_frozen(&mut self, frozen: bool) {
+        self.set_frozen(frozen);
+    }
+
+    fn stats(&self) -> PoolStats {
+        self.stats()
+    }
+}
+
+/// What a pool's connections are wrapped in.
+#[derive(Debug)]
+pub(super) enum Secrecy {
+    /// Nothing.
+    Plain,
+    /// TLS.
+    Tls(Arc<ServerConfig>),
+    /// Noise, with certificates of this authority.
+    Noise(Authority),
+}
+
 /// Starts simulated pools.
 #[derive(Debug)]
 pub struct Pool;
 
 /// A running pool; clones are the same pool.
-#[derive(Clone, Debug)]
-pub struct PoolHandle {
-    shared: Arc<Shared>,
+#[derive(Debug)]
+pub struct PoolHandle<C: PoolCore = SimPool> {
+    shared: Arc<Shared<C>>,
+}
+
+impl<C: PoolCore> Clone for PoolHandle<C> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
-struct Shared {
-    inner: Mutex<Inner>,
+struct Shared<C> {
+    inner: Mutex<Inner<C>>,
     changed: Changes,
     timer: Notify,
     address: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    secrecy: Secrecy,
     end: CancellationToken,
 }
 
 #[derive(Debug)]
-struct Inner {
-    core: SimPool,
+struct Inner<C> {
+    core: C,
     writers: BTreeMap<ConnectionId, Writer>,
     next_id: ConnectionId,
     listening: Option<(CancellationToken, JoinHandle<()>)>,
@@ -74,18 +181,28 @@ impl Pool {
         config: PoolConfig,
         tls: Option<Arc<ServerConfig>>,
     ) -> io::Result<PoolHandle> {
+        let core = SimPool::new(config, Instant::now());
+        Self::serve(listen, core, tls.map_or(Secrecy::Plain, Secrecy::Tls))
+    }
+
+    /// The same for any core.
+    pub(super) fn serve<C: PoolCore>(
+        listen: SocketAddr,
+        core: C,
+        secrecy: Secrecy,
+    ) -> io::Result<PoolHandle<C>> {
         let listener = bind(listen)?;
         let shared = Arc::new(Shared {
             address: listener.local_addr()?,
             inner: Mutex::new(Inner {
-                core: SimPool::new(config, Instant::now()),
+                core,
                 writers: BTreeMap::new(),
                 next_id: 1,
                 listening: None,
             }),
             changed: Changes::default(),
             timer: Notify::new(),
-            tls,
+            secrecy,
             end: CancellationToken::new(),
         });
         let handle = PoolHandle { shared };
@@ -95,14 +212,14 @@ impl Pool {
     }
 }
 
-impl PoolHandle {
+impl<C: PoolCore> PoolHandle<C> {
     /// Where it listens (or listened, while killed).
     pub fn address(&self) -> SocketAddr {
         self.shared.address
     }
 
     /// A snapshot of the counters.
-    pub fn stats(&self) -> PoolStats {
+    pub fn stats(&self) -> C::Stats {
         self.shared.lock().core.stats()
     }
 
@@ -113,25 +230,25 @@ impl PoolHandle {
     pub async fn wait_for(
         &self,
         within: Duration,
-        wanted: impl Fn(&PoolStats) -> bool,
-    ) -> Result<PoolStats, Box<PoolStats>> {
+        wanted: impl Fn(&C::Stats) -> bool,
+    ) -> Result<C::Stats, Box<C::Stats>> {
         let changed = &self.shared.changed;
         changed.wait_for(within, || self.stats(), wanted).await
     }
 
-    /// Does something with the core: new blocks, difficulties, refusals (see [`SimPool`]).
-    pub fn with<T>(&self, act: impl FnOnce(&mut SimPool, Instant) -> T) -> T {
+    /// Does something with the core: new blocks, difficulties, refusals (see [`SimPool`], [`SimPoolV2`](super::v2::SimPoolV2)).
+    pub fn with<T>(&self, act: impl FnOnce(&mut C, Instant) -> T) -> T {
         self.shared.with(act)
     }
 
     /// A new block, clean, to everyone.
     pub fn new_block(&self) {
-        self.with(SimPool::new_block);
+        self.with(C::new_block);
     }
 
     /// A new job on the same block, to everyone.
     pub fn new_job(&self) {
-        self.with(SimPool::new_job);
+        self.with(C::new_job);
     }
 
     /// Goes silent, connections open; or wakes up again.
@@ -178,14 +295,14 @@ impl PoolHandle {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+impl<C: PoolCore> Shared<C> {
+    fn lock(&self) -> MutexGuard<'_, Inner<C>> {
         self.inner
             .lock()
             .expect("nothing under this lock panics half-way")
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut SimPool, Instant) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut C, Instant) -> T) -> T {
         let mut inner = self.lock();
         let result = act(&mut inner.core, Instant::now());
         while let Some(output) = inner.core.poll_output() {
@@ -219,7 +336,7 @@ impl Shared {
     }
 }
 
-impl Inner {
+impl<C> Inner<C> {
     fn apply(&mut self, output: PoolOutput) {
         match output {
             PoolOutput::Write(id, bytes) => {
@@ -245,7 +362,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-async fn keep_time(shared: Arc<Shared>) {
+async fn keep_time<C: PoolCore>(shared: Arc<Shared<C>>) {
     loop {
         let at = shared.lock().core.poll_timeout();
         let sleep = async {
@@ -262,7 +379,11 @@ async fn keep_time(shared: Arc<Shared>) {
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, cut: CancellationToken) {
+async fn accept<C: PoolCore>(
+    shared: Arc<Shared<C>>,
+    listener: TcpListener,
+    cut: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -279,23 +400,33 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, cut: CancellationTok
     }
 }
 
-async fn serve(shared: Arc<Shared>, stream: TcpStream, opened: Opened) {
+async fn serve<C: PoolCore>(shared: Arc<Shared<C>>, mut stream: TcpStream, opened: Opened) {
     let _ = stream.set_nodelay(true); // a socket already dead shows itself at the first read
     let (id, segments_rx, cut) = opened;
-    match shared.tls.clone() {
-        None => {
-            let stream = converse(&shared, id, stream, segments_rx, &cut).await;
+    match &shared.secrecy {
+        Secrecy::Plain => {
+            let stream = converse(&shared, id, stream, None, segments_rx, &cut).await;
             reset_if(cut.is_cancelled(), &stream);
         }
-        Some(config) => {
+        Secrecy::Tls(config) => {
             let accepted = tokio::select! {
-                accepted = TlsAcceptor::from(config).accept(stream) => accepted.ok(),
+                accepted = TlsAcceptor::from(config.clone()).accept(stream) => accepted.ok(),
                 () = cut.cancelled() => None,
             };
             if let Some(stream) = accepted {
-                let stream = converse(&shared, id, stream, segments_rx, &cut).await;
+                let stream = converse(&shared, id, stream, None, segments_rx, &cut).await;
                 reset_if(cut.is_cancelled(), stream.get_ref().0);
             }
+        }
+        Secrecy::Noise(authority) => {
+            let noise = tokio::select! {
+                noise = Noise::respond(&mut stream, authority) => noise.ok(),
+                () = cut.cancelled() => None,
+            };
+            if let Some(noise) = noise {
+                stream = converse(&shared, id, stream, Some(noise), segments_rx, &cut).await;
+            }
+            reset_if(cut.is_cancelled(), &stream);
         }
     }
     shared.close(id);
@@ -309,23 +440,28 @@ fn reset_if(cut: bool, stream: &TcpStream) {
 }
 
 /// Reads and writes until either side ends; hands the stream back so that the caller chooses how it closes.
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
-    shared: &Shared,
+async fn converse<C: PoolCore, S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared<C>,
     id: ConnectionId,
     mut stream: S,
+    mut noise: Option<Noise>,
     mut segments_rx: mpsc::Receiver<Vec<u8>>,
     cut: &CancellationToken,
 ) -> S {
-    let mut cutter = Cutter::default();
+    let mut cutter = C::Cutter::default();
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let segment = tokio::select! {
             read = stream.read(&mut buffer) => match read {
                 Ok(n @ 1..) => {
-                    let line = |line: &[u8]| {
-                        shared.with(|core, now| core.handle_line(now, id, line));
+                    let opened = match &mut noise {
+                        Some(noise) => noise.open(&buffer[..n]),
+                        None => Ok(buffer[..n].to_vec()),
                     };
-                    if !cutter.push(&buffer[..n], line) {
+                    let take = |bytes: Vec<u8>| {
+                        shared.with(|core, now| core.handle_bytes(now, id, &mut cutter, &bytes))
+                    };
+                    if !opened.is_ok_and(take) {
                         return stream;
                     }
                     continue;
@@ -337,6 +473,10 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         };
         let Some(segment) = segment else {
             return stream;
+        };
+        let segment = match &mut noise {
+            Some(noise) => noise.seal(&segment),
+            None => segment,
         };
         let written = tokio::select! {
             written = write(&mut stream, &segment) => written.is_ok(),

@@ -47,8 +47,13 @@ impl Search {
         start.version_bits &= mask;
         let root = job.merkle_root(en1, &start.en2);
         let version = (job.version & !mask) | start.version_bits;
+        Self::over_header(job.header(root, version, start.ntime, 0), bound, start)
+    }
+
+    /// A search over this header, whose nonce is zero, from `start.nonce` on; the rest of `start` is reported as given.
+    pub fn over_header(header: [u8; 80], bound: Bound, start: Found) -> Self {
         Self {
-            header: job.header(root, version, start.ntime, 0),
+            header,
             bound,
             next_nonce: u64::from(start.nonce),
             found: start,

@@ -47,8 +47,10 @@ pub enum Violation {
     Malformed,
     /// A submit before authorize was answered with true.
     EarlySubmitAccepted,
-    /// Subscribe or authorize was refused.
+    /// Subscribe or authorize was refused; a V2 setup or channel.
     LoginRefused,
+    /// A rule that V2 alone has.
+    V2(super::v2::Breach),
 }
 
 impl Violation {
@@ -70,6 +72,7 @@ impl Violation {
             Self::Malformed => "malformed message",
             Self::EarlySubmitAccepted => "share accepted before authorize",
             Self::LoginRefused => "login refused",
+            Self::V2(breach) => breach.words(),
         }
     }
 }

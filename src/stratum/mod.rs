@@ -1,3 +1,5 @@
-//! Bytes to messages and back. Pure; V1 and (later) V2 never import each other.
+//! Bytes to messages and back. Pure; V1 and V2 never import each other.
 
+pub mod label;
 pub mod v1;
+pub mod v2;

@@ -99,6 +99,11 @@ impl Mailbox {
         self.inside().waker = Some(waker.clone());
     }
 
+    /// Whether something has been announced.
+    pub fn has_mail(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) != 0
+    }
+
     /// What has been announced since the last call.
     pub fn take(&self) -> u8 {
         if self.flags.load(Ordering::Relaxed) == 0 {
@@ -147,6 +152,7 @@ mod tests {
         let seat = Seat {
             lane: Lane(1),
             layout: Layout::WIDE,
+            width: 0,
             token: ResumeToken([1; 16]),
             memory: LaneMemory::default(),
         };

@@ -17,8 +17,10 @@ pub mod link;
 pub mod listen;
 pub mod mail;
 pub mod net;
+pub mod noise;
 pub mod power;
 pub mod reconcile;
+pub mod roots;
 pub mod router;
 pub mod session;
 pub mod shard;
@@ -113,5 +115,5 @@ pub struct Hub {
     /// Sessions as machines, where a site is configured.
     pub power: Option<Arc<power::Power>>,
     /// Source of session ids.
-    pub next_session: AtomicU64,
+    pub next_session: Arc<AtomicU64>,
 }

@@ -6,16 +6,16 @@
 mod end;
 mod news;
 mod pump;
+mod reach;
+pub mod v2;
 
 use super::ToRouter;
 use super::judge::{Answer, Ticket};
 use super::mail::{DRAIN, Mailbox};
 use super::shard::Shard;
 use crate::machine::Machine;
-use crate::proxy::lease::{ListenerId, ResumeToken, SessionId, Submission};
-use crate::proxy::router;
-use crate::proxy::session::{Attach, Close, Event, Input, NoSeat, Output, Session};
-use crate::proxy::tally::Drop as Dropped;
+use crate::proxy::lease::{ListenerId, SessionId, Submission};
+use crate::proxy::session::{Attach, Close, Input, NoSeat, Output, Session};
 use crate::stratum::v1::line::Lines;
 use crate::work::LinkId;
 use pump::{poll_io, poll_write_all, with_read};
@@ -27,10 +27,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, trace, warn};
+use tracing::trace;
 
 /// Longest line of a miner; a submit has about 120 bytes.
 pub const MAX_LINE: usize = 4096;
@@ -38,8 +37,6 @@ pub const MAX_LINE: usize = 4096;
 const TURN: usize = 32;
 /// A miner that does not read for this long is closed.
 const SLOW_READER: Duration = Duration::from_secs(30);
-/// How long a share waits for a full link; then it is dropped and counted.
-const LINK_WAIT: Duration = Duration::from_secs(2);
 /// What a session task is given.
 #[derive(Debug)]
 pub struct Start<S> {
@@ -73,6 +70,37 @@ struct Alarm {
     /// It has been polled since it was set.
     heard: bool,
     timer: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    fn new(now: Instant) -> Self {
+        Self {
+            at: now,
+            heard: false,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        }
+    }
+
+    /// Deadlines mostly move away with every share; an alarm that is early costs less than moving it each time.
+    fn set(&mut self, now: Instant, deadlines: [Option<Instant>; 3]) {
+        // Nothing to wait for: an hour is as good as never.
+        let deadline = deadlines
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + Duration::from_secs(3600));
+        if deadline < self.at || now >= self.at {
+            self.at = deadline;
+            self.heard = false;
+            self.timer.as_mut().reset(deadline.into());
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        // Out of budget, the timer only asks to be polled again.
+        self.heard = tokio::task::coop::has_budget_remaining();
+        self.timer.as_mut().poll(cx).map(|()| Next::Time)
+    }
 }
 
 /// Tickets of the judge, in the order asked. Mostly a miner brings one share at a time.
@@ -154,11 +182,7 @@ pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     async fn serve(&mut self) {
-        let mut alarm = Alarm {
-            at: clock(),
-            heard: false,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-        };
+        let mut alarm = Alarm::new(clock());
         let mut now = clock();
         loop {
             now = self.carry_out(now).await;
@@ -179,27 +203,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.read_lines(now, &[]);
                 continue;
             }
-            self.set_alarm(&mut alarm, now, pause);
+            let machine = self.session.poll_timeout().map(|(at, _)| at);
+            let slow = self.blocked_since.map(|since| since + SLOW_READER);
+            alarm.set(now, [machine, slow, pause]);
             let next = self.event(&mut alarm, may_read).await;
             now = clock();
             self.apply(next, now);
-        }
-    }
-
-    /// Deadlines mostly move away with every share; an alarm that is early costs less than moving it each time.
-    fn set_alarm(&self, alarm: &mut Alarm, now: Instant, pause: Option<Instant>) {
-        let machine = self.session.poll_timeout().map(|(at, _)| at);
-        let slow = self.blocked_since.map(|since| since + SLOW_READER);
-        // Nothing to wait for: an hour is as good as never.
-        let deadline = [machine, slow, pause]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(now + Duration::from_secs(3600));
-        if deadline < alarm.at || now >= alarm.at {
-            alarm.at = deadline;
-            alarm.heard = false;
-            alarm.timer.as_mut().reset(deadline.into());
         }
     }
 
@@ -217,9 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             if alarm.heard && first {
                 return Poll::Pending;
             }
-            // Out of budget, the timer only asks to be polled again.
-            alarm.heard = tokio::task::coop::has_budget_remaining();
-            alarm.timer.as_mut().poll(cx).map(|()| Next::Time)
+            alarm.poll(cx)
         })
         .await
     }
@@ -289,7 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// The other sessions of this turn have theirs first; whoever comes back first makes the judge prove all.
     async fn verdicts(&mut self, now: Instant, asked: Asked) {
-        behind_the_others().await;
+        reach::behind_the_others().await;
         for ticket in asked {
             let answer = self.shard.judge().take(ticket);
             self.proven(now, &answer);
@@ -332,7 +339,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 }
             }
             Output::Observe(observation) => self.shard.observe(observation),
-            Output::Event(event) => return self.told(now, event).map(Wait::Router),
+            Output::Event(event) => {
+                return reach::announce(&self.shard, self.id, event, now).map(Wait::Router);
+            }
             Output::Close(why) => self.close = Some(why),
         }
         None
@@ -349,89 +358,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             .handle_input(now, Input::Judged(request, proof));
     }
 
-    /// To the link the work came from; parked for a bounded time when its queue is full.
     async fn submit(&mut self, share: Box<Submission>) {
         let (worker, hashes) = (share.worker.clone(), share.work.pool_difficulty.hashes());
-        let port = &self.shard.hub.links[usize::from(share.work.link.0)];
-        let queue = if share.block {
-            &port.blocks_tx
-        } else {
-            &port.shares_tx
-        };
-        let result = match queue.try_send(share) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Closed(_)) => Err(Dropped::LinkLost),
-            Err(TrySendError::Full(share)) => {
-                // Boxed, so that an idle miner holds no room for a timer it never needs.
-                match Box::pin(tokio::time::timeout(LINK_WAIT, queue.send(share))).await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(_)) => Err(Dropped::LinkLost),
-                    Err(_) => Err(Dropped::LinkFull),
-                }
-            }
-        };
+        let result = reach::hand_over(&self.shard, share).await;
         self.session
             .handle_input(clock(), Input::Submitted(&worker, result, hashes));
     }
 
     fn attach(&mut self, now: Instant, attach: Attach) -> Option<ToRouter> {
-        let mut token = [0; 16];
-        if getrandom::fill(&mut token).is_err() {
-            self.session.handle_input(now, Input::NoSeat(NoSeat::Full));
-            return None;
+        let wish = reach::wish(self.id, self.listener, attach, &self.mailbox);
+        match wish {
+            Some(_) => self.attached = true,
+            None => self.session.handle_input(now, Input::NoSeat(NoSeat::Full)),
         }
-        let (session, listener) = (self.id, self.listener);
-        let input = router::Input::Attach {
-            session,
-            listener,
-            attach,
-            token: ResumeToken(token),
-        };
-        self.attached = true;
-        Some(ToRouter::Attach(
-            Box::new(input),
-            session,
-            self.mailbox.clone(),
-        ))
-    }
-
-    fn told(&mut self, now: Instant, event: Event) -> Option<ToRouter> {
-        self.shard.hub.board.session_event(self.id, &event, now);
-        if let (Event::Authorized(worker), Some(power)) = (&event, &self.shard.hub.power) {
-            power.authorized(self.id, worker);
-        }
-        match event {
-            Event::Block(block) => warn!(
-                target: "sluice::block", link = block.link.0, job = %block.pool_job, worker = %block.worker,
-                hash = %block.hash, header = %block.header, coinbase = %block.coinbase, branch = ?block.branch,
-                "block candidate"
-            ),
-            Event::Capability {
-                version_mask,
-                min_bits,
-            } => {
-                let input = router::Input::Capability {
-                    session: self.id,
-                    version_mask,
-                    min_bits,
-                };
-                return Some(ToRouter::Input(Box::new(input)));
-            }
-            event => debug!(session = self.id.0, ?event, "session"),
-        }
-        None
+        wish
     }
 
     /// A router that is gone gives no seats; all else it need not hear any more.
     async fn tell_router(&mut self, message: ToRouter) {
         let attaches = matches!(message, ToRouter::Attach(..));
-        let router_tx = &self.shard.hub.router_tx;
-        let gone = match router_tx.try_send(message) {
-            Ok(()) => false,
-            Err(TrySendError::Full(message)) => Box::pin(router_tx.send(message)).await.is_err(),
-            Err(TrySendError::Closed(_)) => true,
-        };
-        if gone && attaches {
+        let heard = reach::tell_router(&self.shard, message).await;
+        if !heard && attaches {
             self.session
                 .handle_input(clock(), Input::NoSeat(NoSeat::Full));
         }
@@ -462,19 +409,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 /// The clock of the timers, so that a test can hold both.
 fn clock() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-/// Lets every task that is ready now run first. Not `yield_now`, which asks the system for news in between.
-async fn behind_the_others() {
-    let mut been = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut been, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::judge::Judge;
 use super::mail::{DRAIN, Mailbox, WORK};
+use super::roots::Roots;
 use super::{Hub, Works};
 use crate::proxy::lease::SessionId;
 use crate::proxy::session::Observation;
@@ -25,6 +26,7 @@ pub struct Shard {
     lonely: AtomicBool,
     batches: bool,
     judge: Mutex<Judge>,
+    roots: Mutex<Roots>,
     books: Mutex<Books>,
     mailboxes: Mutex<HashMap<SessionId, Arc<Mailbox>>>,
 }
@@ -44,6 +46,7 @@ impl Shard {
             lonely: AtomicBool::new(true),
             batches,
             judge: Mutex::default(),
+            roots: Mutex::default(),
             books: Mutex::default(),
             mailboxes: Mutex::default(),
         }
@@ -145,6 +148,11 @@ impl Shard {
         self.judge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Merkle roots.
+    pub fn roots(&self) -> MutexGuard<'_, Roots> {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the router wants of the last second; everything else of it goes to the board.
     pub fn beat(&self, now: Instant) -> Works {
         if let Some(slowest) = self.books().broadcast.take() {
@@ -211,7 +219,7 @@ mod tests {
             masks: Vec::new(),
             board: Arc::new(fixture::board(Instant::now())),
             power: None,
-            next_session: AtomicU64::new(1),
+            next_session: Arc::new(AtomicU64::new(1)),
         };
         Shard::new(Arc::new(hub), batches)
     }

@@ -112,6 +112,15 @@ impl Target {
         }
     }
 
+    /// The reverse.
+    pub fn to_le_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (to, limb) in bytes.chunks_exact_mut(8).zip(self.limbs) {
+            to.copy_from_slice(&limb.to_le_bytes());
+        }
+        bytes
+    }
+
     /// Whether a hash (digest byte order, as SHA-256 emits it) meets this bound.
     pub fn is_met_by(&self, hash: &[u8; 32]) -> bool {
         Self::from_le_bytes(hash) <= *self

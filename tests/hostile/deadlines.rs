@@ -133,6 +133,7 @@ impl Peer {
             submits: bucket,
             others: bucket,
             version_mask: 0x1fff_e000,
+            channels: 64,
             fast_lines: true,
             wall: WallAnchor {
                 at: now,
@@ -175,6 +176,7 @@ impl Peer {
                     let seat = Seat {
                         lane: Lane(1),
                         layout: Layout::WIDE,
+                        width: 0,
                         token: ResumeToken([0; 16]),
                         memory: Default::default(),
                     };

@@ -65,6 +65,7 @@ impl World {
                 burst: 20.0,
             },
             version_mask: POLICY,
+            channels: 64,
             fast_lines: true,
             wall: session::WallAnchor {
                 at: now,
@@ -198,7 +199,9 @@ pub fn link_config(plan: &Plan, at: usize) -> sluice::proxy::link::Config {
     Config {
         id: LinkId(at as u16),
         name: format!("pool{at}"),
+        protocol: sluice::proxy::link::Protocol::V1,
         host: "pool.invalid".into(),
+        port: 3333,
         tls: false,
         user: if by_worker {
             "account.{worker}"

@@ -161,6 +161,7 @@ fn logged_in(now: Instant, config: &Arc<Config>, lane: u32) -> Session {
     let seat = Seat {
         lane: Lane(lane),
         layout: Layout::WIDE,
+        width: 0,
         token: ResumeToken(u128::from(lane).to_le_bytes()),
         memory: LaneMemory::default(),
     };
@@ -192,6 +193,7 @@ fn config(now: Instant, fixed: Difficulty, fast_lines: bool) -> Config {
         submits: bucket,
         others: bucket,
         version_mask: MASK,
+        channels: 64,
         fast_lines,
         wall: WallAnchor {
             at: now,

@@ -2,10 +2,13 @@
 
 use crate::proxy::lease::{Issue, Submission};
 use crate::proxy::tally::Drop as Dropped;
-use crate::stratum::v1::up::RefusalKind;
+use crate::stratum::v2::frame::Frame;
 use crate::work::{Difficulty, Layout, LinkId};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A pool's reasons, one closed set for both protocols.
+pub use crate::stratum::v1::up::RefusalKind;
 
 /// How names go up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,15 +19,28 @@ pub enum Identity {
     Worker,
 }
 
+/// What a pool speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// Stratum V1: lines of JSON.
+    V1,
+    /// Stratum V2: frames; the driver does the Noise handshake and the cipher.
+    V2,
+}
+
 /// One pool.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Which link.
     pub id: LinkId,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Name of the pool in logs and metrics.
     pub name: String,
     /// Host of the URL (for the reconnect rule).
     pub host: String,
+    /// Port of the URL (V2 tells the pool what it was reached by).
+    pub port: u16,
     /// Whether the connection is TLS.
     pub tls: bool,
     /// User template, may contain `{worker}`.
@@ -35,7 +51,7 @@ pub struct Config {
     pub identity: Identity,
     /// Version bits that policy allows.
     pub version_mask: u32,
-    /// Hosts `client.reconnect` may name (exact, or `*.suffix`). Empty: only the host itself.
+    /// Hosts that a reconnect may name (exact, or `*.suffix`). Empty: only the host itself.
     pub reconnect_hosts: Vec<String>,
     /// Wanted shares per second on this link, for `mining.suggest_difficulty`.
     pub shares_per_second: f64,
@@ -48,13 +64,15 @@ pub struct Config {
 /// What happens to a link.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A socket is connected (TLS done).
+    /// A socket is connected (TLS done; on V2 the Noise handshake).
     Connected,
     /// It could not be, for this reason.
     ConnectFailed(&'a str),
     /// One line.
     Line(&'a [u8]),
-    /// A line above the cap.
+    /// One frame, in plaintext.
+    Frame(Frame<'a>),
+    /// A line or a frame above the cap.
     Overlong,
     /// The socket ended (why, for the log).
     Disconnected(&'a str),
@@ -73,9 +91,10 @@ pub enum Input<'a> {
 /// What a link wants done.
 #[derive(Debug)]
 pub enum Output {
-    /// Open a socket, to the configured place or (after `client.reconnect`) to this host and port.
+    /// Open a socket, to the configured place or (after the pool asked to reconnect) to this host and port (0: the
+    /// configured one). On V2 the authority key is the configured one in every case.
     Connect(Option<(String, u16)>),
-    /// Bytes for the pool, coalesced.
+    /// Bytes for the pool, coalesced; on V2 whole frames in plaintext.
     Send(Vec<u8>),
     /// Close the socket.
     Disconnect,

@@ -2,10 +2,9 @@
 //!
 //! Invariant: a share enters at most once, leaves exactly once, and `submitted` is the sum of where they are.
 
-use super::{SettleResult, Settlement};
+use super::{RefusalKind, SettleResult, Settlement};
 use crate::proxy::lease::Submission;
 use crate::proxy::tally::{Drop as Dropped, Settled};
-use crate::stratum::v1::up::RefusalKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,6 +67,39 @@ impl Ledger {
     /// The request that an answer belongs to, once.
     pub(super) fn answered(&mut self, id: u64) -> Option<Asked> {
         self.shares.remove(&id).or_else(|| self.asked.remove(&id))
+    }
+
+    /// The id that was given out last.
+    pub(super) fn last_id(&self) -> u64 {
+        self.next_id
+    }
+
+    /// As if so many ids had been given out.
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, id: u64) {
+        self.next_id = id;
+    }
+
+    /// The open share whose id ends in these 32 bits, once.
+    pub(super) fn share_answered(&mut self, sequence: u32) -> Option<Asked> {
+        self.shares.remove(&self.id_of(sequence)?)
+    }
+
+    /// The open shares up to that one, once. A number that was never given out ends none.
+    pub(super) fn answered_through(&mut self, sequence: u32) -> BTreeMap<u64, Asked> {
+        let Some(last) = self.id_of(sequence) else {
+            return BTreeMap::new();
+        };
+        let later = self.shares.split_off(&(last + 1));
+        std::mem::replace(&mut self.shares, later)
+    }
+
+    /// The newest id that ends in these 32 bits: at most [`OUTSTANDING`] are open, so that is the one meant, however often
+    /// 32 bits have gone round.
+    fn id_of(&self, sequence: u32) -> Option<u64> {
+        let low = (self.next_id & u64::from(u32::MAX)) as u32;
+        self.next_id
+            .checked_sub(u64::from(low.wrapping_sub(sequence)))
     }
 
     /// When the oldest unanswered share was written.

@@ -9,13 +9,17 @@
 //! Invariant (I3, I4): a share given to a link is written at most once, and always settled.
 
 mod backoff;
+mod health;
 mod io;
+mod job;
 mod ledger;
 mod names;
+mod redirect;
 mod shares;
 #[cfg(test)]
 mod tests;
 mod v1;
+mod v2;
 mod workshop;
 
 pub use io::*;
@@ -23,9 +27,9 @@ pub use io::*;
 use super::lease::Submission;
 use super::tally::{Drop as Dropped, Settled};
 use crate::machine::Machine;
-use crate::stratum::v1::up::{Extranonce, Notify, request};
 use crate::work::{Difficulty, Layout, WorkId};
 use backoff::Backoff;
+use job::{Bound, Extranonce, Job};
 use ledger::{Asked, Ledger};
 use names::Names;
 use std::collections::VecDeque;
@@ -89,10 +93,10 @@ pub struct Link {
     valid_from: WorkId,
     extranonce_due: Option<Instant>,
     version_mask: Option<u32>,
-    difficulty: Option<Difficulty>,
-    job: Option<Notify>,
-    /// The difficulty that was announced before `job` came: a later one is for later jobs.
-    job_difficulty: Option<Difficulty>,
+    bound: Option<Bound>,
+    job: Option<Job>,
+    /// The bound that `job` is credited by: a later one is for later jobs.
+    job_bound: Option<Bound>,
     workshop: Workshop,
     issued_at: Option<Instant>,
     refresh_wanted: bool,
@@ -101,6 +105,8 @@ pub struct Link {
     ledger: Ledger,
     names: Names,
     blocks: VecDeque<Box<Submission>>,
+    /// What V2 knows of its connection beside; idle on V1.
+    channel: v2::Channel,
     fleet: f64,
     suggested_for: f64,
     draining: bool,
@@ -122,9 +128,9 @@ impl Link {
             valid_from: WorkId(0),
             extranonce_due: None,
             version_mask: None,
-            difficulty: None,
+            bound: None,
             job: None,
-            job_difficulty: None,
+            job_bound: None,
             workshop: Workshop::new(config.id, ids),
             issued_at: None,
             refresh_wanted: false,
@@ -133,6 +139,7 @@ impl Link {
             ledger: Ledger::default(),
             names: Names::new(&config),
             blocks: VecDeque::new(),
+            channel: v2::Channel::default(),
             fleet: 0.0,
             suggested_for: 0.0,
             draining: false,
@@ -157,18 +164,16 @@ impl Link {
         self.extranonce = None;
         self.extranonce_due = None;
         self.version_mask = None;
-        self.difficulty = None;
+        self.bound = None;
         self.job = None;
         self.suggested_for = 0.0;
         self.valid_from = self.workshop.next_id();
         self.bad_notifies.clear();
         self.names.forget();
-        if self.config.version_mask != 0 {
-            let id = self.ledger.ask(Asked::Configure);
-            request::configure(&mut self.out, id, self.config.version_mask);
+        match self.config.protocol {
+            Protocol::V1 => self.open_v1(),
+            Protocol::V2 => self.open_v2(),
         }
-        let id = self.ledger.ask(Asked::Subscribe);
-        request::subscribe(&mut self.out, id, AGENT);
     }
 
     /// The socket is gone or not worth keeping.
@@ -224,7 +229,9 @@ impl Link {
             layout,
             extranonce,
             // A pool that announces none means 1 (the protocol's default).
-            difficulty: self.job_difficulty.unwrap_or(Difficulty::ONE),
+            bound: self
+                .job_bound
+                .unwrap_or_else(|| Bound::of_difficulty(Difficulty::ONE)),
             version_mask: self.version_mask.unwrap_or(0),
         };
         let generation = self.workshop.generation();
@@ -276,53 +283,6 @@ impl Link {
         }
     }
 
-    /// Sizes the pool's difficulty to the fleet, so that a failover is no share storm.
-    fn suggest(&mut self) {
-        let ready = matches!(
-            self.phase,
-            Phase::LoggingIn(_) | Phase::Jobless(_) | Phase::Up(_)
-        );
-        let (now, told) = (self.fleet, self.suggested_for);
-        if !ready
-            || now <= 0.0
-            || (told > 0.0 && now < told * SUGGEST_AGAIN && now > told / SUGGEST_AGAIN)
-        {
-            return;
-        }
-        let wanted = now / (self.config.shares_per_second.max(1e-6) * 4_294_967_296.0);
-        if let Some(difficulty) =
-            Difficulty::new(wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value()))
-        {
-            self.suggested_for = now;
-            let id = self.ledger.ask(Asked::Other);
-            request::suggest_difficulty(&mut self.out, id, difficulty.floor_to_power_of_two());
-        }
-    }
-
-    fn watch_health(&mut self, now: Instant) {
-        let dead = match self.phase {
-            Phase::Subscribing(at) if now >= at + FIRST_JOB => {
-                Some("no answer to mining.subscribe for 15 s")
-            }
-            Phase::LoggingIn(at) if now >= at + FIRST_JOB => {
-                Some("no answer to mining.authorize for 15 s")
-            }
-            Phase::Jobless(at)
-                if now >= at + FIRST_JOB && self.layout.is_some() && !self.excluded() =>
-            {
-                Some("no job for 15 s after the login")
-            }
-            Phase::Up(_) if self.unanswered_at().is_some_and(|at| now >= at) => {
-                Some("shares unanswered for 10 s and not a byte since")
-            }
-            _ if now >= self.last_byte + SILENCE && self.is_open() => Some("silent for 150 s"),
-            _ => None,
-        };
-        if let Some(reason) = dead {
-            self.down(now, reason);
-        }
-    }
-
     fn is_open(&self) -> bool {
         !matches!(
             self.phase,
@@ -334,15 +294,25 @@ impl Link {
         matches!((&self.extranonce, self.layout), (Some(e), Some(l)) if e.size < l.total())
     }
 
-    /// When the oldest share makes the pool dead, unless a byte came after it was written.
-    fn unanswered_at(&self) -> Option<Instant> {
-        let oldest = self.ledger.oldest_share()?;
-        Some(oldest.max(self.last_byte) + UNANSWERED)
+    /// What is credited from now on; whether it holds for the job in force is its protocol's rule.
+    fn set_bound(&mut self, bound: Bound) {
+        let old = self.bound.replace(bound);
+        if old.map(|old| old.difficulty) != Some(bound.difficulty) {
+            let event = Event::Difficulty(bound.difficulty);
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    /// Whether no answer is to be expected any more.
+    fn all_answered(&mut self, now: Instant) -> bool {
+        match self.config.protocol {
+            Protocol::V1 => self.ledger.in_flight() == 0,
+            Protocol::V2 => self.v2_all_answered(now),
+        }
     }
 
     fn turn_over(&mut self, now: Instant) {
-        if self.draining && self.ledger.in_flight() == 0 && self.names.held() == 0 && self.is_open()
-        {
+        if self.draining && self.is_open() && self.names.held() == 0 && self.all_answered(now) {
             self.finish();
             self.outputs.push_back(Output::Disconnect);
         }
@@ -350,7 +320,7 @@ impl Link {
             up: matches!(self.phase, Phase::Up(_)) && !self.excluded(),
             extranonce2_size: self.extranonce.as_ref().map(|e| e.size),
             version_mask: self.is_open().then_some(self.version_mask).flatten(),
-            difficulty: self.difficulty,
+            difficulty: self.bound.map(|bound| bound.difficulty),
             suspect: self.ledger.suspect(now),
             excluded: self.excluded(),
             epoch: self.epoch,
@@ -375,7 +345,17 @@ impl Machine for Link {
                 self.last_byte = now;
                 self.line(now, line);
             }
-            Input::Overlong => self.down(now, "a line of more than 128 KiB"),
+            Input::Frame(frame) => {
+                self.last_byte = now;
+                self.frame(now, &frame);
+            }
+            Input::Overlong => self.down(
+                now,
+                match self.config.protocol {
+                    Protocol::V1 => "a line of more than 128 KiB",
+                    Protocol::V2 => "a frame of more than 192 KiB",
+                },
+            ),
             Input::Layout(layout) => {
                 // Told again with every change of the fleet: the same word must not cost every miner a clean job.
                 if self.layout.replace(layout) != Some(layout) {
@@ -386,7 +366,10 @@ impl Machine for Link {
             Input::Refresh => self.refresh_wanted = true,
             Input::Fleet(hashrate) => {
                 self.fleet = hashrate;
-                self.suggest();
+                match self.config.protocol {
+                    Protocol::V1 => self.suggest(),
+                    Protocol::V2 => self.update_channel(),
+                }
             }
             Input::Drain => {
                 self.draining = true;
@@ -400,10 +383,12 @@ impl Machine for Link {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.watch_health(now);
+        self.v2_timeout(now);
         if matches!(self.phase, Phase::Waiting(at) if now >= at) {
             self.phase = Phase::Connecting;
-            self.outputs
-                .push_back(Output::Connect(self.redirect.take()));
+            let redirect = self.redirect.take();
+            self.channel.endpoint.clone_from(&redirect);
+            self.outputs.push_back(Output::Connect(redirect));
         }
         if self.extranonce_due.take_if(|due| now >= *due).is_some() {
             self.issue(now, true);
@@ -431,19 +416,14 @@ impl Machine for Link {
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let phase = match self.phase {
+        let reconnect = match self.phase {
             Phase::Waiting(at) => Some((at, "reconnect")),
-            Phase::Subscribing(at) | Phase::LoggingIn(at) => Some((at + FIRST_JOB, "login")),
-            Phase::Jobless(at) if self.layout.is_some() && !self.excluded() => {
-                Some((at + FIRST_JOB, "first job"))
-            }
-            Phase::Up(_) => self.unanswered_at().map(|at| (at, "unanswered share")),
             _ => None,
         };
         [
-            phase,
-            self.is_open()
-                .then_some((self.last_byte + SILENCE, "silence")),
+            reconnect,
+            self.health_timer(),
+            self.v2_timer(),
             self.extranonce_due.map(|at| (at, "extranonce")),
             self.refresh_due(),
             self.names.next_due().map(|at| (at, "worker authorize")),
@@ -452,23 +432,4 @@ impl Machine for Link {
         .flatten()
         .min_by_key(|(at, _)| *at)
     }
-}
-
-/// The host part of a `client.reconnect` is allowed: our own, or on the list (`*.suffix` or exact); over plaintext only our own.
-fn reconnect_allowed(config: &Config, host: &str) -> bool {
-    let host = host.to_ascii_lowercase();
-    if host == config.host.to_ascii_lowercase() {
-        return true;
-    }
-    config.tls
-        && config
-            .reconnect_hosts
-            .iter()
-            .map(|allowed| allowed.to_ascii_lowercase())
-            .any(|allowed| match allowed.strip_prefix("*.") {
-                Some(suffix) => host
-                    .strip_suffix(suffix)
-                    .is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
-                None => allowed == host,
-            })
 }

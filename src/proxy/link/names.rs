@@ -71,9 +71,7 @@ impl Names {
         if self.identity == Identity::Account {
             return Name::Use(self.account.clone());
         }
-        let last = worker.rsplit('.').next().filter(|last| !last.is_empty());
-        let machine = last.unwrap_or(worker);
-        let user = self.template.replace("{worker}", machine);
+        let user = self.template.replace("{worker}", machine(worker));
         match self.known.get_key_value(user.as_str()) {
             Some((user, Standing::Granted)) => Name::Use(user.clone()),
             Some((_, Standing::Refused)) => Name::Use(self.account.clone()),
@@ -85,6 +83,18 @@ impl Names {
                 Name::Ask(user)
             }
         }
+    }
+
+    /// The name of `worker` in at most `max` bytes: as rendered, or else what its machine's name ends in, where
+    /// machines of one farm differ.
+    pub(super) fn short(&self, worker: &str, max: usize) -> String {
+        let machine = machine(worker);
+        let user = self.template.replace("{worker}", machine);
+        if user.len() <= max {
+            return user;
+        }
+        let start = machine.len().saturating_sub(max);
+        machine[machine.ceil_char_boundary(start)..].to_owned()
     }
 
     /// Keeps a share until its name is known; gives it back if it cannot wait.
@@ -170,4 +180,10 @@ impl Names {
     pub(super) fn forget(&mut self) {
         self.known.clear();
     }
+}
+
+/// What follows the last dot names the machine.
+fn machine(worker: &str) -> &str {
+    let last = worker.rsplit('.').next().filter(|last| !last.is_empty());
+    last.unwrap_or(worker)
 }

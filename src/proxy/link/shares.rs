@@ -3,8 +3,8 @@
 //! Invariant (I3, I5): a share is written at most once, and never once its pool has moved past it.
 
 use super::names;
-use super::{Asked, BLOCKS_KEPT, Dropped, Link, Output, Submission, request};
-use crate::proxy::link::Phase;
+use super::{Asked, BLOCKS_KEPT, Dropped, Link, Output, Phase, Protocol, Submission};
+use crate::stratum::v1::up::request;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +16,10 @@ impl Link {
         }
         if let Some(why) = self.unwanted(&share) {
             return self.drop_share(share, why);
+        }
+        if self.config.protocol == Protocol::V2 {
+            // The channel's name stands for all; a worker's own goes with the share.
+            return self.write_share(now, &share, "");
         }
         match self.names.name(now, &share.worker) {
             names::Name::Use(user) => self.write_share(now, &share, &user),
@@ -67,6 +71,9 @@ impl Link {
             at: now,
             block: share.block,
         });
+        if self.config.protocol == Protocol::V2 {
+            return self.write_share_v2(id, share);
+        }
         let (en2, len) = work.pool_extranonce2(share.lane, &share.share);
         let rolled = (work.version_mask != 0).then_some(share.share.version & work.version_mask);
         let submit = request::Submit {

@@ -2,7 +2,7 @@
 //!
 //! Not the dialects of pools (`stratum::v1::up`, end to end in tests/e2e). Invariant: no socket, no waiting.
 
-use super::{Config, Identity, Input, Link, Output};
+use super::{Config, Identity, Input, Link, Output, Protocol};
 use crate::machine::Machine;
 use crate::work::{Layout, LinkId, Work};
 use std::sync::Arc;
@@ -26,7 +26,9 @@ fn up(now: Instant) -> (Link, Arc<Work>) {
     let config = Config {
         id: LinkId(0),
         name: "pool".into(),
+        protocol: Protocol::V1,
         host: "pool".into(),
+        port: 3333,
         tls: false,
         user: "u".into(),
         password: "x".into(),

@@ -1,14 +1,46 @@
 //! A link that speaks Stratum V1: what each line of a pool does.
 
-use super::{AGENT, Asked, Event, Link, Output, Phase, reconnect_allowed};
-use crate::stratum::v1::up::{self, Extranonce, Message, Notify, Outcome, request};
+use super::job::{Bound, Extranonce, Job};
+use super::{AGENT, Asked, Event, Link, Output, Phase, SUGGEST_AGAIN};
+use crate::stratum::v1::up::{self, Message, Notify, Outcome, request};
 use crate::work::Difficulty;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The waits of `client.reconnect` that are honoured: no pool makes us hammer it, and the backup mines meanwhile.
-const RECONNECT_WAIT_S: (u64, u64) = (1, 60);
+impl From<Notify> for Job {
+    fn from(notify: Notify) -> Self {
+        Self {
+            id: notify.job.into(),
+            prev_hash: notify.prev_hash,
+            coinbase_prefix: notify.coinb1,
+            coinbase_suffix: notify.coinb2,
+            branch: notify.branch,
+            version: notify.version,
+            nbits: notify.nbits,
+            ntime: notify.ntime,
+        }
+    }
+}
+
+impl From<up::Extranonce> for Extranonce {
+    fn from(extranonce: up::Extranonce) -> Self {
+        Self {
+            prefix: extranonce.extranonce1,
+            size: extranonce.size,
+        }
+    }
+}
 
 impl Link {
+    /// The first words on a new connection.
+    pub(super) fn open_v1(&mut self) {
+        if self.config.version_mask != 0 {
+            let id = self.ledger.ask(Asked::Configure);
+            request::configure(&mut self.out, id, self.config.version_mask);
+        }
+        let id = self.ledger.ask(Asked::Subscribe);
+        request::subscribe(&mut self.out, id, AGENT);
+    }
+
     pub(super) fn line(&mut self, now: Instant, line: &[u8]) {
         if !self.is_open() {
             return;
@@ -26,7 +58,7 @@ impl Link {
             Message::BadNotify(why) => self.bad_notify(now, why),
             Message::SetDifficulty(Some(difficulty)) => self.set_difficulty(difficulty),
             Message::SetDifficulty(None) => self.bad_notify(now, "a difficulty out of range"),
-            Message::SetExtranonce(Some(extranonce)) => self.set_extranonce(now, extranonce),
+            Message::SetExtranonce(Some(extranonce)) => self.set_extranonce(now, extranonce.into()),
             Message::SetExtranonce(None) => {
                 self.bad_notify(now, "an unusable mining.set_extranonce");
             }
@@ -58,7 +90,7 @@ impl Link {
             }
             (Asked::Configure, Outcome::Refused(_)) => self.version_mask = Some(0),
             (Asked::Subscribe, Outcome::Ok(raw)) => match up::subscribe_result(raw) {
-                Some(extranonce) => self.subscribed(now, extranonce),
+                Some(extranonce) => self.subscribed(now, extranonce.into()),
                 None => self.down(
                     now,
                     "its answer to mining.subscribe has no usable extranonce",
@@ -132,16 +164,35 @@ impl Link {
 
     fn notify(&mut self, now: Instant, job: Notify) {
         let clean = job.clean;
-        self.job = Some(job);
-        self.job_difficulty = self.difficulty;
+        self.job = Some(job.into());
+        self.job_bound = self.bound;
         self.issue(now, clean);
     }
 
     fn set_difficulty(&mut self, difficulty: Difficulty) {
-        if self.difficulty != Some(difficulty) {
-            self.difficulty = Some(difficulty);
-            self.outputs
-                .push_back(Output::Event(Event::Difficulty(difficulty)));
+        self.set_bound(Bound::of_difficulty(difficulty));
+    }
+
+    /// Sizes the pool's difficulty to the fleet, so that a failover is no share storm.
+    pub(super) fn suggest(&mut self) {
+        let ready = matches!(
+            self.phase,
+            Phase::LoggingIn(_) | Phase::Jobless(_) | Phase::Up(_)
+        );
+        let (now, told) = (self.fleet, self.suggested_for);
+        if !ready
+            || now <= 0.0
+            || (told > 0.0 && now < told * SUGGEST_AGAIN && now > told / SUGGEST_AGAIN)
+        {
+            return;
+        }
+        let wanted = now / (self.config.shares_per_second.max(1e-6) * 4_294_967_296.0);
+        if let Some(difficulty) =
+            Difficulty::new(wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value()))
+        {
+            self.suggested_for = now;
+            let id = self.ledger.ask(Asked::Other);
+            request::suggest_difficulty(&mut self.out, id, difficulty.floor_to_power_of_two());
         }
     }
 
@@ -153,30 +204,5 @@ impl Link {
         self.valid_from = self.workshop.next_id();
         self.extranonce_due = Some(now + super::EXTRANONCE_GRACE);
         self.outputs.push_back(Output::Event(Event::Extranonce));
-    }
-
-    fn reconnect(&mut self, now: Instant, host: Option<String>, port: Option<u16>, wait_s: u64) {
-        let host = host.filter(|host| !host.is_empty());
-        if let Some(host) = host
-            .as_deref()
-            .filter(|host| !reconnect_allowed(&self.config, host))
-        {
-            return self
-                .outputs
-                .push_back(Output::Event(Event::ReconnectRefused(host.to_owned())));
-        }
-        let redirect = match (host, port) {
-            (None, None) => None,
-            (host, port) => Some((
-                host.unwrap_or_else(|| self.config.host.clone()),
-                port.unwrap_or(0),
-            )),
-        };
-        self.down(now, "it asked us to reconnect");
-        self.redirect = redirect;
-        if let Phase::Waiting(at) = &mut self.phase {
-            let (least, most) = RECONNECT_WAIT_S;
-            *at = now + Duration::from_secs(wait_s.clamp(least, most));
-        }
     }
 }

@@ -4,10 +4,10 @@
 //! later ntime than any work with the same content had or a miner rolled it to, because miners start extranonce2 over
 //! at every notify, and some roll ntime by the seconds since.
 
+use super::job::{Bound, Extranonce, Job};
 use crate::proxy::lease::Issue;
 use crate::stratum::v1::down::notification;
-use crate::stratum::v1::up::{Extranonce, Notify};
-use crate::work::{Difficulty, Layout, LinkId, Parts, Target, Work, WorkId};
+use crate::work::{Layout, LinkId, Parts, Work, WorkId};
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Terms<'a> {
     pub(super) epoch: u32,
     pub(super) layout: Layout,
     pub(super) extranonce: &'a Extranonce,
-    pub(super) difficulty: Difficulty,
+    pub(super) bound: Bound,
     pub(super) version_mask: u32,
 }
 
@@ -75,7 +75,7 @@ impl Workshop {
     pub(super) fn make(
         &mut self,
         now: Instant,
-        job: &Notify,
+        job: &Job,
         terms: &Terms<'_>,
         clean: bool,
     ) -> Result<Arc<Issue>, &'static str> {
@@ -84,11 +84,11 @@ impl Workshop {
             .size
             .checked_sub(terms.layout.total())
             .ok_or("extranonce2 is too small for the layout")?;
-        let extranonce1 = &terms.extranonce.extranonce1;
+        let fixed = &terms.extranonce.prefix;
         let mut prefix =
-            Vec::with_capacity(job.coinb1.len() + extranonce1.len() + usize::from(pad));
-        prefix.extend_from_slice(&job.coinb1);
-        prefix.extend_from_slice(extranonce1);
+            Vec::with_capacity(job.coinbase_prefix.len() + fixed.len() + usize::from(pad));
+        prefix.extend_from_slice(&job.coinbase_prefix);
+        prefix.extend_from_slice(fixed);
         prefix.resize(prefix.len() + usize::from(pad), 0);
         let content = content(job, &prefix);
         let unrolled = self.unrolled(now, content).ok_or("its ntime cannot grow")?;
@@ -102,7 +102,7 @@ impl Workshop {
             id: self.take_id(),
             link: self.link,
             epoch: terms.epoch,
-            pool_job: job.job.as_str().into(),
+            pool_job: job.id.clone(),
             generation,
             prev_hash: job.prev_hash,
             version: job.version,
@@ -113,10 +113,10 @@ impl Workshop {
             layout: terms.layout,
             pad,
             coinbase_prefix: prefix.into(),
-            coinbase_suffix: job.coinb2.as_slice().into(),
+            coinbase_suffix: job.coinbase_suffix.as_slice().into(),
             branch: job.branch.as_slice().into(),
-            pool_target: Target::from_difficulty(terms.difficulty),
-            pool_difficulty: terms.difficulty,
+            pool_target: terms.bound.target,
+            pool_difficulty: terms.bound.difficulty,
         })
         .map_err(|_| "the job is out of limits")?;
         // Only now: a job that cannot be work must not make the one in force stale, nor be what a refresh renews.
@@ -171,11 +171,11 @@ impl Workshop {
 }
 
 /// Names everything that a header is made of, except what a miner rolls and ntime.
-fn content(job: &Notify, prefix: &[u8]) -> u64 {
+fn content(job: &Job, prefix: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     (
         prefix,
-        &job.coinb2,
+        &job.coinbase_suffix,
         &job.branch,
         &job.prev_hash,
         job.version,
@@ -188,6 +188,7 @@ fn content(job: &Notify, prefix: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::work::Difficulty;
     use std::time::Duration;
 
     const NTIME: u32 = 0x6849_f2b1;
@@ -218,8 +219,8 @@ mod tests {
             make(&mut workshop, later, &job(NTIME + 2)).work.ntime,
             NTIME + 7
         );
-        let other = Notify {
-            coinb2: vec![0xfe],
+        let other = Job {
+            coinbase_suffix: vec![0xfe],
             ..job(NTIME + 2)
         };
         assert_eq!(make(&mut workshop, later, &other).work.ntime, NTIME + 2);
@@ -229,32 +230,31 @@ mod tests {
         Workshop::new(LinkId(0), Arc::new(AtomicU32::new(1)))
     }
 
-    fn make(workshop: &mut Workshop, now: Instant, job: &Notify) -> Arc<Issue> {
+    fn make(workshop: &mut Workshop, now: Instant, job: &Job) -> Arc<Issue> {
         let extranonce = Extranonce {
-            extranonce1: vec![1, 2, 3, 4],
+            prefix: vec![1, 2, 3, 4],
             size: 8,
         };
         let terms = Terms {
             epoch: 1,
             layout: Layout { lane: 4, rolled: 4 },
             extranonce: &extranonce,
-            difficulty: Difficulty::ONE,
+            bound: Bound::of_difficulty(Difficulty::ONE),
             version_mask: 0,
         };
         workshop.make(now, job, &terms, false).unwrap()
     }
 
-    fn job(ntime: u32) -> Notify {
-        Notify {
-            job: "1".to_owned(),
+    fn job(ntime: u32) -> Job {
+        Job {
+            id: "1".into(),
             prev_hash: [7; 32],
-            coinb1: vec![1, 0],
-            coinb2: vec![0xff],
+            coinbase_prefix: vec![1, 0],
+            coinbase_suffix: vec![0xff],
             branch: vec![[0xaa; 32]],
             version: 0x2000_0000,
             nbits: 0x1703_4219,
             ntime,
-            clean: false,
         }
     }
 }

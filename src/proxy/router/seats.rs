@@ -135,6 +135,7 @@ impl Seats {
         let seat = Seat {
             lane,
             layout: self.layout,
+            width: 0,
             token,
             memory,
         };
@@ -252,6 +253,7 @@ mod tests {
                 resume: None,
                 version_mask: 0,
                 min_bits: 0,
+                extranonce: 0,
             },
             token: ResumeToken(token),
         }

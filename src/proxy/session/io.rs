@@ -21,6 +21,8 @@ pub struct Config {
     pub others: Bucket,
     /// Version bits that policy lets any miner roll (BIP 310).
     pub version_mask: u32,
+    /// Stratum V2 channels on one connection.
+    pub channels: usize,
     /// Shares are read the short way where that is certain.
     pub fast_lines: bool,
     /// Wall-clock at a monotonic instant, so that ntime can be judged without a clock.
@@ -129,6 +131,8 @@ pub struct Attach {
     pub version_mask: u32,
     /// `min-bit-count`.
     pub min_bits: u32,
+    /// Bytes of extranonce that the miner wants to roll itself; 0: what the layout gives will do.
+    pub extranonce: u8,
 }
 
 /// What one session did since its last observation, for one worker and one link. A plain value without heap, since

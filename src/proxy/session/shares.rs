@@ -1,14 +1,13 @@
-//! Shares of a session: the checks in their order (STRATUM.md section 4), the verdict, the counts (I4, I6).
+//! Shares of a seat: the checks in their order (STRATUM.md section 4), the verdict, the counts (I4, I6). The same for
+//! every protocol.
 //!
-//! Session state, shape, job, ranges, hash, target, duplicate. Invariant: every submit read moves `received` and
-//! exactly one of `accepted` and the reasons, with the same weight.
+//! Session state, shape, job, ranges, hash, target, duplicate. Invariant: every share read moves `received` and exactly
+//! one of `accepted` and the reasons, with the same weight.
 
-use super::replies::{Judging, KeptId};
-use super::{BlockCandidate, Close, Event, JudgeRequest, Output, Session};
+use super::mining::Mining;
+use super::{BlockCandidate, Config, Event, JudgeRequest, Output};
 use crate::proxy::lease::Submission;
 use crate::proxy::tally::{Drop as Dropped, Reject};
-use crate::stratum::v1::down::{Submit, reply};
-use crate::stratum::v1::message::Id;
 use crate::work::seen::Insert;
 use crate::work::{Difficulty, Lane, Proof, Share, Target, Work, WorkId, share};
 use std::sync::Arc;
@@ -22,109 +21,95 @@ const NTIME_FUTURE_S: u64 = 7200;
 const BAD_RESEND: u16 = 32;
 const BAD_CLOSE: u16 = 256;
 
-impl Session {
-    pub(super) fn submit(&mut self, now: Instant, id: Option<Id<'_>>, submit: &Submit<'_>) {
-        let Some(seat) = &self.seat else {
-            return self.reject_early(now, id, Reject::NotSubscribed);
-        };
-        let Some(worker) = self.worker(&submit.worker) else {
-            return self.reject_early(now, id, Reject::UnauthorizedWorker);
-        };
-        let (request, difficulty) = match self.checked(now, submit, seat.lane) {
-            Ok(checked) => checked,
-            Err((why, hashes)) => {
-                let worker = self.workers[usize::from(worker.0)].clone();
-                self.rejected(now, &worker, why, hashes);
-                return self.refuse(id, why);
-            }
-        };
-        self.replies.judge(Judging {
-            request: Some(request),
-            id: id.map(KeptId::new),
-            worker,
-            difficulty,
-        });
-    }
+/// A share as its protocol brought it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    /// `None`: no name of ours, so surely unknown.
+    pub(super) job: Option<u32>,
+    pub(super) lane: Lane,
+    /// Zeros behind `en2_len`.
+    pub(super) en2: [u8; 8],
+    pub(super) en2_len: u8,
+    pub(super) ntime: u32,
+    pub(super) nonce: u32,
+    pub(super) version: Version,
+}
 
-    /// A submit whose parameters cannot be read.
-    pub(super) fn unreadable_share(&mut self, now: Instant, id: Option<Id<'_>>) {
-        let why = match (&self.seat, self.workers.is_empty()) {
-            (None, _) => Reject::NotSubscribed,
-            (_, true) => Reject::UnauthorizedWorker,
-            _ => Reject::InvalidParams,
-        };
-        self.reject_early(now, id, why);
-    }
+/// How a protocol says which version was mined.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Version {
+    /// The rolled bits (BIP 310), and the mask in force now.
+    Bits(u32, u32),
+    /// All of it (Stratum V2).
+    Whole(u32),
+}
 
+/// What a bad share calls for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Patience {
+    /// Nothing.
+    Left,
+    /// The miner may have lost its work: once more.
+    Resend,
+    /// It is no miner.
+    Over,
+}
+
+impl Mining {
     /// Everything that can be said before hashing; with the weight of a refusal.
-    fn checked(
+    pub(super) fn checked(
         &self,
         now: Instant,
-        submit: &Submit<'_>,
-        lane: Lane,
+        config: &Config,
+        claim: &Claim,
     ) -> Result<(JudgeRequest, Difficulty), (Reject, u128)> {
-        let found = submit.job.and_then(|id| self.jobs.find(WorkId(id)));
+        let found = claim.job.and_then(|id| self.jobs.find(WorkId(id)));
         let Some(job) = found else {
             return Err((Reject::JobNotFound, 0));
         };
         let work = &job.work;
         let refuse = |why| Err((why, job.difficulty.hashes()));
-        if submit.en2_len != work.layout.rolled {
+        if claim.en2_len != work.layout.rolled {
             return refuse(Reject::Extranonce2Length);
         }
-        let now_unix = self.config.wall.unix_at(now);
+        let now_unix = config.wall.unix_at(now);
         let newest = u64::from(work.pool_ntime) + u64::from(NTIME_ROLL_S);
-        if submit.ntime < work.pool_ntime
-            || u64::from(submit.ntime) > newest
-            || u64::from(submit.ntime) > now_unix + NTIME_FUTURE_S
+        if claim.ntime < work.pool_ntime
+            || u64::from(claim.ntime) > newest
+            || u64::from(claim.ntime) > now_unix + NTIME_FUTURE_S
         {
             return refuse(Reject::Ntime);
         }
-        // BIP 310. A missing sixth parameter counts as zero bits. `set_version_mask` holds at once, but a share on an
-        // earlier job was most likely rolled under the mask of its time.
-        let bits = submit.version_bits.unwrap_or(0);
-        let current = self.rolling.map_or(0, |rolling| rolling.granted);
-        let mask = if bits & !job.mask == 0 {
-            job.mask
-        } else {
-            current
-        };
-        if bits & !(mask & work.version_mask) != 0 {
+        let Some(version) = claim.version.on(work, job.mask) else {
             return refuse(Reject::VersionBits);
-        }
-        let version = (work.version & !mask) | bits;
+        };
         let share = Share {
-            en2: submit.en2,
-            ntime: submit.ntime,
-            nonce: submit.nonce,
+            en2: claim.en2,
+            ntime: claim.ntime,
+            nonce: claim.nonce,
             version,
         };
         let request = JudgeRequest {
             work: work.clone(),
-            lane,
+            lane: claim.lane,
             share,
         };
         Ok((request, job.difficulty))
     }
 
-    /// The verdict on the oldest share that waits for one; `request` is what was asked for it.
-    pub(super) fn judged(&mut self, now: Instant, request: &JudgeRequest, proof: &Proof) {
-        let Some((place, judging)) = self.replies.judging() else {
-            return;
-        };
+    /// The verdict on a share, booked: what its proof says, given the difficulty its job was told under.
+    pub(super) fn judged(
+        &mut self,
+        now: Instant,
+        worker: &Arc<str>,
+        difficulty: Difficulty,
+        request: &JudgeRequest,
+        proof: &Proof,
+    ) -> Result<(), Reject> {
         let block = request.work.network_target.is_met_by(&proof.hash);
-        let verdict = self.weigh(&request.work, judging.difficulty, proof, block);
-        self.replies
-            .fill(place, |out| match (&judging.id, verdict) {
-                (Some(id), Ok(())) => reply::accepted(out, id.as_id()),
-                (Some(id), Err(why)) => reply::error(out, id.as_id(), why.code(), why.text()),
-                (None, _) => {}
-            });
-        let worker = self.workers[usize::from(judging.worker.0)].clone();
-        match verdict {
-            Ok(()) => self.accepted(now, &worker, judging.difficulty, request, proof, block),
-            Err(why) => self.rejected(now, &worker, why, judging.difficulty.hashes()),
-        }
+        self.weigh(&request.work, difficulty, proof, block)?;
+        self.accepted(now, worker, difficulty, request, proof, block);
+        Ok(())
     }
 
     fn weigh(
@@ -190,11 +175,10 @@ impl Session {
             self.outputs.push_back(Output::Submit(Box::new(submission)));
         }
         self.vardiff.accepted(now, difficulty);
-        self.hurry(now);
     }
 
     /// Asks for refreshed work when the difficulty is far off: it may change only with a new job.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    pub(super) fn hurry(&mut self, now: Instant, config: &Config) {
         let (Some(link), Some(job)) = (self.lease.link, self.jobs.latest()) else {
             return;
         };
@@ -202,7 +186,7 @@ impl Session {
         if self.refresh_asked != Some(id)
             && self
                 .vardiff
-                .wants_change(now, &self.config.vardiff, link_difficulty)
+                .wants_change(now, &config.vardiff, link_difficulty)
         {
             self.refresh_asked = Some(id);
             self.outputs.push_back(Output::Refresh(link));
@@ -223,25 +207,41 @@ impl Session {
         }
     }
 
-    fn reject_early(&mut self, now: Instant, id: Option<Id<'_>>, why: Reject) {
-        let nobody = self.workers.first().cloned().unwrap_or_else(|| "-".into());
-        self.rejected(now, &nobody, why, 0);
-        self.refuse(id, why);
-    }
-
-    fn rejected(&mut self, now: Instant, worker: &Arc<str>, why: Reject, hashes: u128) {
+    /// Books a refusal of this weight.
+    pub(super) fn rejected(&mut self, worker: &Arc<str>, why: Reject, hashes: u128) -> Patience {
         let judged = &mut self.counts(worker, None).judged;
         judged.received.add(hashes);
         judged.rejected[why as usize].add(hashes);
         if matches!(why, Reject::Stale | Reject::JobNotFound) {
-            return;
+            return Patience::Left;
         }
         self.bad_streak += 1;
-        if self.bad_streak == BAD_RESEND {
-            self.resend();
-            self.last_notify = Some(now);
-        } else if self.bad_streak >= BAD_CLOSE {
-            self.close(Close::Misbehaved);
+        match self.bad_streak {
+            BAD_RESEND => Patience::Resend,
+            BAD_CLOSE.. => Patience::Over,
+            _ => Patience::Left,
+        }
+    }
+}
+
+impl Version {
+    /// The version of the header, if the job allows it. BIP 310: `set_version_mask` holds at once, but a share on an
+    /// earlier job was most likely rolled under the mask of its time.
+    fn on(self, work: &Work, job_mask: u32) -> Option<u32> {
+        match self {
+            Self::Bits(bits, current) => {
+                let mask = if bits & !job_mask == 0 {
+                    job_mask
+                } else {
+                    current
+                };
+                let allowed = bits & !(mask & work.version_mask) == 0;
+                allowed.then_some((work.version & !mask) | bits)
+            }
+            Self::Whole(version) => {
+                let mask = job_mask & work.version_mask;
+                ((version ^ work.version) & !mask == 0).then_some(version)
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
-//! What both sides share: ids, the shape of a message, limits, and text made safe to show.
+//! What both sides share: ids, the shape of a message, limits. Nothing here parses a line.
 //!
-//! Nothing here parses a line. Invariant: what [`worker_label`] and [`printable`] return is plain ASCII of bounded length,
-//! whatever went in; no other text of a peer may reach a log, a label or a page.
+//! Invariant: what is written here reads back as it was.
 
 use super::hex;
 
@@ -32,45 +31,6 @@ pub const MAX_DEPTH: usize = 8;
 pub const MAX_MINER_LINE: usize = 4096;
 /// Most bytes of a pool's line: a coinbase of 32 KiB as hex, 32 branches, and room.
 pub const MAX_POOL_LINE: usize = 128 * 1024;
-/// Most bytes of a worker's label.
-pub const MAX_LABEL: usize = 128;
-
-/// A worker's name for every sink: `[A-Za-z0-9._@+:/-]` kept, other bytes percent-encoded, at most [`MAX_LABEL`] bytes,
-/// cut between escapes; `-` for an empty one.
-pub fn worker_label(name: &str) -> String {
-    let mut label = String::with_capacity(name.len().min(MAX_LABEL));
-    for byte in name.bytes() {
-        let plain = byte.is_ascii_alphanumeric() || b"._@+:/-".contains(&byte);
-        if label.len() + if plain { 1 } else { 3 } > MAX_LABEL {
-            break;
-        }
-        if plain {
-            label.push(char::from(byte));
-        } else {
-            label.push('%');
-            label.extend(hex::pair(byte).map(|digit| char::from(digit.to_ascii_uppercase())));
-        }
-    }
-    if label.is_empty() {
-        label.push('-');
-    }
-    label
-}
-
-/// A peer's words for a person: printable ASCII, `?` for every other character, at most `max` of them.
-pub fn printable(text: &str, max: usize) -> String {
-    text.chars()
-        .take(max)
-        .map(|c| {
-            if c == ' ' || c.is_ascii_graphic() {
-                c
-            } else {
-                '?'
-            }
-        })
-        .collect()
-}
-
 /// Appends a JSON string with its quotes. Only what JSON demands is escaped.
 pub(super) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
@@ -124,42 +84,6 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_label_keeps_the_harmless_and_escapes_the_rest() {
-        for (name, label) in [
-            ("", "-"),
-            ("bc1q.rig-1_a@site+x:y/z", "bc1q.rig-1_a@site+x:y/z"),
-            ("a b", "a%20b"),
-            ("a\r\nSet: x", "a%0D%0ASet:%20x"),
-            ("<script>", "%3Cscript%3E"),
-            ("=cmd()", "%3Dcmd%28%29"),
-            ("100%", "100%25"),
-            ("\u{202e}x", "%E2%80%AEx"),
-            ("\0\"'", "%00%22%27"),
-        ] {
-            assert_eq!(worker_label(name), label);
-        }
-    }
-
-    #[test]
-    fn a_label_of_128_bytes_is_whole_and_a_longer_one_is_cut_between_escapes() {
-        assert_eq!(worker_label(&"a".repeat(128)), "a".repeat(128));
-        assert_eq!(worker_label(&"a".repeat(129)), "a".repeat(128));
-        assert_eq!(worker_label(&" ".repeat(1 << 20)), "%20".repeat(42));
-        let cut = format!("{} ", "a".repeat(126));
-        assert_eq!(worker_label(&cut), "a".repeat(126));
-    }
-
-    #[test]
-    fn words_of_a_pool_are_cut_and_cleaned() {
-        assert_eq!(
-            printable("low diff\x1b[31m\u{202e}\n", 80),
-            "low diff?[31m??"
-        );
-        assert_eq!(printable("abc", 3), "abc");
-        assert_eq!(printable("abcd", 3), "abc");
-    }
-
-    #[test]
     fn difficulties_read_as_firmware_likes_them() {
         for (value, text) in [
             (1.0, "1"),
@@ -176,13 +100,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_label_is_always_safe(name in any::<String>()) {
-            let label = worker_label(&name);
-            prop_assert!((1..=MAX_LABEL).contains(&label.len()));
-            prop_assert!(label.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+:/-%".contains(&b)));
-        }
-
         #[test]
         fn strings_and_numbers_read_back(text: String, unsigned: u64, signed: i32, exponent in -32_i32..=63, mantissa in 1.0_f64..2.0) {
             let mut out = Vec::new();

@@ -10,7 +10,8 @@ mod results;
 
 use super::hex;
 use super::json::{self, Envelope};
-use super::message::{Malformed, printable};
+use super::message::Malformed;
+use crate::stratum::label::printable;
 use crate::work::Difficulty;
 
 pub use results::{configure_result, subscribe_result};

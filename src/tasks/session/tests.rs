@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cli::bench::lab;
-use crate::proxy::lease::{Issue, LaneMemory, Lease, Seat};
+use crate::proxy::lease::{Issue, LaneMemory, Lease, ResumeToken, Seat};
 use crate::proxy::session::{Bucket, Config, WallAnchor};
 use crate::stratum::v1::down::notification;
 use crate::tasks::{Hub, LinkPort};
@@ -33,7 +33,10 @@ async fn a_timer_that_goes_off_while_a_share_waits_for_its_link_is_not_lost() {
     miner.share(&work, 0).await;
     let asked = clock();
     miner.share(&work, 1).await;
-    assert!(clock() >= asked + LINK_WAIT, "the second share waited");
+    assert!(
+        clock() >= asked + reach::LINK_WAIT,
+        "the second share waited"
+    );
 
     miner.share(&work, 2).await;
 }
@@ -82,7 +85,7 @@ fn hub(shares_tx: mpsc::Sender<Box<Submission>>) -> Arc<Hub> {
         masks: Vec::new(),
         board: Arc::new(fixture::board(clock())),
         power: None,
-        next_session: AtomicU64::new(2),
+        next_session: Arc::new(AtomicU64::new(2)),
     })
 }
 
@@ -92,6 +95,7 @@ fn logged_in(now: Instant, work: &Arc<Work>) -> Session {
     let seat = Seat {
         lane: Lane(1),
         layout: Layout::WIDE,
+        width: 0,
         token: ResumeToken([1; 16]),
         memory: LaneMemory::default(),
     };
@@ -134,6 +138,7 @@ fn config(now: Instant, work: &Work) -> Config {
         submits: SUBMITS,
         others: OTHERS,
         version_mask: work.version_mask,
+        channels: 64,
         fast_lines: true,
         wall: WallAnchor {
             at: now,

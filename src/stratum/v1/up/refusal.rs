@@ -3,8 +3,8 @@
 //! Invariant: every refusal has a kind, and its text is printable and short.
 
 use super::{Refusal, RefusalKind, json};
+use crate::stratum::label::printable;
 use crate::stratum::v1::json::{Params, each_member};
-use crate::stratum::v1::message::printable;
 
 /// Most characters of a pool's words that are kept.
 const MAX_TEXT: usize = 80;

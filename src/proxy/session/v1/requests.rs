@@ -2,15 +2,17 @@
 //!
 //! Invariant (I8): exactly one answer per request with an id, in order; none without.
 
+use super::Session;
 use super::replies::{KeptId, WorkerAt};
-use super::{Attach, Close, Event, Output, Session};
 use crate::proxy::lease::ResumeToken;
+use crate::proxy::session::{Attach, Close, Event, Output};
 use crate::proxy::tally::Reject;
 use crate::stratum::v1::down::{
     self, Configure, Message, Request, agent_minimum, password_hints, reply,
 };
 
-use crate::stratum::v1::message::{Id, worker_label};
+use crate::stratum::label::worker_label;
+use crate::stratum::v1::message::Id;
 use crate::work::Difficulty;
 use std::sync::Arc;
 use std::time::Instant;
@@ -90,20 +92,22 @@ impl Session {
     fn configure(&mut self, id: Option<Id<'_>>, asked: &Configure) {
         let granted = self.negotiate(asked);
         if let Some(Some(difficulty)) = asked.minimum_difficulty {
-            self.vardiff.suggest_min(difficulty);
+            self.mining.vardiff.suggest_min(difficulty);
         }
         self.answer(id, |out, id| reply::configured(out, id, asked, granted));
-        if self.seat.is_some() || self.attaching {
+        if self.mining.seat.is_some() || self.attaching {
             let (version_mask, min_bits) = self.rolling.map_or((0, 0), |r| (r.asked, r.min_bits));
-            self.outputs.push_back(Output::Event(Event::Capability {
-                version_mask,
-                min_bits,
-            }));
+            self.mining
+                .outputs
+                .push_back(Output::Event(Event::Capability {
+                    version_mask,
+                    min_bits,
+                }));
         }
     }
 
     fn subscribe(&mut self, id: Option<Id<'_>>, agent: Option<&str>, session: Option<&str>) {
-        if let Some(seat) = &self.seat {
+        if let Some(seat) = &self.mining.seat {
             let (token, lane, layout) = (seat.token.to_hex(), seat.lane, seat.layout);
             return self.answer(id, |out, id| {
                 reply::subscribed(out, id, &token, lane, layout);
@@ -114,16 +118,17 @@ impl Session {
         }
         let agent = agent.unwrap_or_default();
         if let Some(minimum) = agent_minimum(agent) {
-            self.vardiff.suggest_min(minimum);
+            self.mining.vardiff.suggest_min(minimum);
         }
         self.agent = Some(worker_label(agent).into());
         self.attaching = true;
         self.replies.seat(id.map(KeptId::new));
         let rolling = self.rolling.unwrap_or_default();
-        self.outputs.push_back(Output::Attach(Attach {
+        self.mining.outputs.push_back(Output::Attach(Attach {
             resume: session.and_then(ResumeToken::from_hex),
             version_mask: rolling.asked,
             min_bits: rolling.min_bits,
+            extranonce: 0,
         }));
     }
 
@@ -136,22 +141,24 @@ impl Session {
             .as_deref()
             .is_some_and(|want| password != Some(want));
         if wrong || (!known && self.workers.len() >= WORKERS) {
-            self.outputs
+            self.mining
+                .outputs
                 .push_back(Output::Event(Event::Refused(label.into())));
             return self.refuse(id, Reject::UnauthorizedWorker);
         }
         if !known {
             let label: Arc<str> = label.into();
             self.workers.push(label.clone());
-            self.outputs
+            self.mining
+                .outputs
                 .push_back(Output::Event(Event::Authorized(label)));
         }
         let hints = password_hints(password.unwrap_or_default());
         if let Some(minimum) = hints.fixed_min {
-            self.vardiff.suggest_min(minimum);
+            self.mining.vardiff.suggest_min(minimum);
         }
         if let Some(start) = hints.start {
-            self.vardiff.suggest(start);
+            self.mining.vardiff.suggest(start);
         }
         self.answer(id, reply::accepted);
         self.issue(now);
@@ -159,7 +166,7 @@ impl Session {
 
     /// `mining.suggest_difficulty`: where the miner wants to be, and no less than it wants.
     fn suggest(&mut self, id: Option<Id<'_>>, difficulty: Difficulty) {
-        self.vardiff.suggest(difficulty);
+        self.mining.vardiff.suggest(difficulty);
         self.answer(id, reply::accepted);
     }
 

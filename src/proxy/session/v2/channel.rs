@@ -1,0 +1,388 @@
+//! Channels: opened, seated, updated, closed. Their jobs are in `jobs`, their shares in `shares`.
+//!
+//! Invariant: a channel id is given once in the life of a connection, and a channel that is over sends nothing more.
+
+use super::setup::ROLLED;
+use super::shares::{Batch, Judging};
+use super::{GROUP, Output, Session};
+use crate::proxy::lease::{Issue, Lease, Seat, SessionId};
+use crate::proxy::session::mining::Mining;
+use crate::proxy::session::{self, Attach, Close, Event};
+use crate::stratum::label::worker_label;
+use crate::stratum::v2::code;
+use crate::stratum::v2::message::{
+    CloseChannel, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess,
+    OpenMiningChannelError, OpenStandardMiningChannel, OpenStandardMiningChannelSuccess,
+    SetCustomMiningJob, SetCustomMiningJobError, SetTarget, UpdateChannel, UpdateChannelError,
+    clip,
+};
+use crate::work::{Difficulty, Target};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Longest extranonce that a client may ask to roll itself: the field's own limit (B0_32).
+const MAX_EXTRANONCE: u16 = 32;
+
+/// Where a channel is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// The router was asked for a seat.
+    Seating,
+    /// Answered: it may mine.
+    Open,
+    /// Over, as soon as its shares have their verdicts.
+    Ending(Close),
+}
+
+/// What kind of jobs it takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// Header only: a merkle root per job.
+    Standard,
+    /// It rolls so many bytes of extranonce itself.
+    Extended(u8),
+}
+
+/// One channel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) id: u32,
+    pub(super) state: State,
+    pub(super) kind: Kind,
+    pub(super) request_id: u32,
+    pub(super) user: Arc<str>,
+    pub(super) mining: Mining,
+    /// Shares that wait for their verdict, in the order they came.
+    pub(super) judging: VecDeque<Judging>,
+    pub(super) batch: Batch,
+    /// The `min_ntime` of its last `SetNewPrevHash`: no job may go below.
+    pub(super) tip_ntime: u32,
+    /// A job that waits for its merkle root; whether it is clean.
+    pub(super) rooting: Option<(Arc<Issue>, bool)>,
+    /// The driver was told that it is over.
+    pub(super) told_gone: bool,
+}
+
+impl Channel {
+    /// What it was told its hashes must meet, in wire order.
+    pub(super) fn target(&self) -> [u8; 32] {
+        let difficulty = self.mining.advertised.unwrap_or(Difficulty::MIN);
+        Target::from_difficulty(difficulty).to_le_bytes()
+    }
+
+    /// Why it is over.
+    pub(super) fn ended(&self) -> Close {
+        match self.state {
+            State::Ending(why) => why,
+            State::Seating | State::Open => Close::Peer,
+        }
+    }
+}
+
+/// A wish for a channel of either kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open<'a> {
+    request_id: u32,
+    user: &'a [u8],
+    hash_rate: f32,
+    max_target: [u8; 32],
+    /// `None`: a standard channel.
+    extranonce: Option<u16>,
+}
+
+impl<'a> From<OpenStandardMiningChannel<'a>> for Open<'a> {
+    fn from(open: OpenStandardMiningChannel<'a>) -> Self {
+        Self {
+            request_id: open.request_id,
+            user: open.user_identity,
+            hash_rate: open.nominal_hash_rate,
+            max_target: open.max_target,
+            extranonce: None,
+        }
+    }
+}
+
+impl<'a> From<OpenExtendedMiningChannel<'a>> for Open<'a> {
+    fn from(open: OpenExtendedMiningChannel<'a>) -> Self {
+        Self {
+            request_id: open.request_id,
+            user: open.user_identity,
+            hash_rate: open.nominal_hash_rate,
+            max_target: open.max_target,
+            extranonce: Some(open.min_extranonce_size),
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn open(&mut self, now: Instant, open: Open<'_>) {
+        let (floor, standard) = match self.openable(&open) {
+            Ok(floor) => (floor, open.extranonce.is_none()),
+            Err(why) => return self.refuse_open(open.request_id, why),
+        };
+        let Some(client) = &self.client else { return };
+        // A standard job has no word for "do not roll": its client was told for the whole connection, or it may.
+        let must_roll = client.requires_rolling || standard;
+        let attach = Attach {
+            resume: None,
+            version_mask: if client.fixed_version { 0 } else { ROLLED },
+            min_bits: if must_roll && !client.fixed_version {
+                ROLLED.count_ones()
+            } else {
+                0
+            },
+            extranonce: open.extranonce.map_or(0, |size| size as u8),
+        };
+        let session = self.next_session();
+        let mut mining = Mining::new(now, session, &self.config, self.version_mask);
+        mining.floor = floor;
+        self.expect_rate(&mut mining, open.hash_rate);
+        let channel = Channel {
+            id: self.next_channel,
+            state: State::Seating,
+            kind: match open.extranonce {
+                None => Kind::Standard,
+                Some(size) => Kind::Extended(size as u8),
+            },
+            request_id: open.request_id,
+            user: worker_label(open.user).into(),
+            mining,
+            judging: VecDeque::new(),
+            batch: Batch::default(),
+            tip_ntime: 0,
+            rooting: None,
+            told_gone: false,
+        };
+        self.next_channel += 1;
+        self.channels.push(Box::new(channel));
+        let attach = session::Output::Attach(attach);
+        self.outputs.push_back(Output::Of(session, attach));
+    }
+
+    /// The least difficulty that the client's own limit asks for, or why it gets no channel.
+    fn openable(&self, open: &Open<'_>) -> Result<Difficulty, &'static str> {
+        let standard_jobs = self.client.as_ref().is_some_and(|c| c.standard_jobs);
+        if self.config.password.is_some() {
+            // A listener with a password is for those who can give one: V2 has no word for it.
+            return Err(code::UNKNOWN_USER);
+        }
+        if standard_jobs && open.extranonce.is_some() {
+            return Err(code::NO_EXTENDED_CHANNELS);
+        }
+        if open.extranonce.is_some_and(|size| size > MAX_EXTRANONCE) {
+            return Err(code::MIN_EXTRANONCE_SIZE_TOO_LARGE);
+        }
+        if self.channels.len() >= self.config.channels || self.next_channel == u32::MAX {
+            return Err(code::CHANNEL_CAPACITY_EXHAUSTED);
+        }
+        self.floor(&open.max_target)
+            .ok_or(code::MAX_TARGET_OUT_OF_RANGE)
+    }
+
+    /// The power of two whose target is the first at or below this one; `None`: harder than any that we give.
+    fn floor(&self, max_target: &[u8; 32]) -> Option<Difficulty> {
+        let difficulty = Target::from_le_bytes(max_target).difficulty();
+        let floor = Difficulty::new(difficulty.max(Difficulty::MIN.value()))?;
+        let floor = floor.ceil_to_power_of_two();
+        (floor.value() <= self.config.vardiff.max.value()).then_some(floor)
+    }
+
+    /// Begins where a miner of that hash rate sends the wanted number of shares; 0: it does not say.
+    fn expect_rate(&self, mining: &mut Mining, hash_rate: f32) {
+        let wanted =
+            f64::from(hash_rate) * 60.0 / (self.config.vardiff.shares_per_minute * 4_294_967_296.0);
+        let bounded = wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value());
+        if hash_rate > 0.0
+            && let Some(difficulty) = Difficulty::new(bounded)
+        {
+            mining.vardiff.suggest(difficulty);
+        }
+    }
+
+    fn refuse_open(&mut self, request_id: u32, why: &str) {
+        OpenMiningChannelError {
+            request_id,
+            error_code: clip(why),
+        }
+        .write(&mut self.out);
+    }
+
+    /// What concerns one channel.
+    pub(super) fn of(&mut self, now: Instant, session: SessionId, input: session::Input<'_>) {
+        let Some(at) = self.place(session) else {
+            // A verdict or a lease may cross its end.
+            return;
+        };
+        match input {
+            session::Input::Seated(seat, lease) => self.seated(now, at, *seat, lease),
+            session::Input::NoSeat(_) => self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED),
+            session::Input::Lease(lease) => {
+                self.channels[at].mining.lease(lease);
+                self.issue(now);
+            }
+            session::Input::Watched(watched) => {
+                let mining = &mut self.channels[at].mining;
+                mining.vardiff.watch(now, &self.config.vardiff, watched);
+                mining.hurry(now, &self.config);
+            }
+            session::Input::Judged(request, proof) => self.judged(now, at, request, proof),
+            session::Input::Submitted(worker, result, hashes) => {
+                self.channels[at].mining.submitted(worker, result, hashes);
+            }
+            session::Input::Close(why) => self.close_by_us(at, why),
+            session::Input::Line(_)
+            | session::Input::Overlong
+            | session::Input::Issue(_)
+            | session::Input::Drain
+            | session::Input::SlowReader => {}
+        }
+    }
+
+    fn seated(&mut self, now: Instant, at: usize, seat: Seat, lease: Lease) {
+        let channel = &mut self.channels[at];
+        if channel.state != State::Seating {
+            return;
+        }
+        let agent = self.client.as_ref().map_or("".into(), |c| c.agent.clone());
+        let layout = seat.layout;
+        let (own, rolled) = (layout.lane - seat.width, layout.rolled + seat.width);
+        let lane = seat.lane.bytes(layout);
+        channel.mining.sit(seat, agent);
+        if let Kind::Extended(wanted) = &mut channel.kind {
+            if *wanted > rolled {
+                return self.unseated(at, code::MIN_EXTRANONCE_SIZE_TOO_LARGE);
+            }
+            *wanted = rolled;
+        }
+        channel.state = State::Open;
+        channel.mining.lease(lease);
+        let start = channel.mining.vardiff.current().max(channel.mining.floor);
+        channel.mining.advertised = Some(start);
+        let target = channel.target();
+        let (request_id, channel_id, kind) = (channel.request_id, channel.id, channel.kind);
+        let user = Event::Authorized(channel.user.clone());
+        channel
+            .mining
+            .outputs
+            .push_back(session::Output::Event(user));
+        match kind {
+            Kind::Standard => {
+                // All of its extranonce: the lane, and zeros where an extended channel's client would roll.
+                let mut prefix = [0; 16];
+                prefix[..lane.len()].copy_from_slice(&lane);
+                prefix[usize::from(own)..].fill(0);
+                OpenStandardMiningChannelSuccess {
+                    request_id,
+                    channel_id,
+                    target,
+                    extranonce_prefix: &prefix[..usize::from(layout.total())],
+                    group_channel_id: GROUP,
+                }
+                .write(&mut self.out);
+            }
+            Kind::Extended(size) => OpenExtendedMiningChannelSuccess {
+                request_id,
+                channel_id,
+                target,
+                extranonce_size: u16::from(size),
+                extranonce_prefix: &lane[..usize::from(own)],
+                group_channel_id: GROUP,
+            }
+            .write(&mut self.out),
+        }
+        self.issue(now);
+    }
+
+    /// There is no place for it, or none that fits.
+    fn unseated(&mut self, at: usize, why: &str) {
+        let channel = &mut self.channels[at];
+        if matches!(channel.state, State::Ending(_)) {
+            return;
+        }
+        channel.state = State::Ending(Close::NoSeat);
+        let request_id = channel.request_id;
+        self.refuse_open(request_id, why);
+    }
+
+    /// SV2 5.3.7.
+    pub(super) fn update(&mut self, now: Instant, update: &UpdateChannel) {
+        let floor = self.floor(&update.maximum_target);
+        let known = self.channel(update.channel_id).is_some();
+        let (Some(floor), true) = (floor, known) else {
+            let why = if known {
+                code::MAX_TARGET_OUT_OF_RANGE
+            } else {
+                code::INVALID_CHANNEL_ID
+            };
+            return UpdateChannelError {
+                channel_id: update.channel_id,
+                error_code: clip(why),
+            }
+            .write(&mut self.out);
+        };
+        let config = self.config.clone();
+        let Some(at) = self.channels.iter().position(|c| c.id == update.channel_id) else {
+            return;
+        };
+        let mut channel = self.channels.swap_remove(at);
+        self.expect_rate(&mut channel.mining, update.nominal_hash_rate);
+        channel.mining.floor = floor;
+        if channel.mining.advertised.is_some_and(|told| told < floor) {
+            // "MUST reflect the client's request": at once, for the jobs that come; and soon there is one.
+            channel.mining.advertised = Some(floor);
+            SetTarget {
+                channel_id: channel.id,
+                maximum_target: channel.target(),
+            }
+            .write(&mut self.out);
+            channel.mining.renew();
+        }
+        channel.mining.hurry(now, &config);
+        self.channels.push(channel);
+    }
+
+    /// SV2 5.3.9: by the id of the group all of its channels are meant.
+    pub(super) fn close_by_client(&mut self, now: Instant, id: u32) {
+        for channel in &mut self.channels {
+            if (id == GROUP || channel.id == id) && !matches!(channel.state, State::Ending(_)) {
+                channel.state = State::Ending(Close::Peer);
+            }
+        }
+        self.sweep(now);
+    }
+
+    pub(super) fn close_by_us(&mut self, at: usize, why: Close) {
+        let channel = &mut self.channels[at];
+        if channel.state == State::Open {
+            CloseChannel {
+                channel_id: channel.id,
+                reason_code: clip(why.label()),
+            }
+            .write(&mut self.out);
+        } else if channel.state == State::Seating {
+            return self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED);
+        }
+        self.channels[at].state = State::Ending(why);
+    }
+
+    /// Channels that are over and owe nothing any more leave.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let over = |c: &Channel| matches!(c.state, State::Ending(_)) && c.judging.is_empty();
+        while let Some(at) = self.channels.iter().position(|c| over(c)) {
+            let mut channel = self.channels.remove(at);
+            channel.mining.observe(now, true);
+            self.gone.push(channel);
+            self.channelless_since = now;
+        }
+    }
+
+    pub(super) fn refuse_custom_job(&mut self, job: &SetCustomMiningJob) {
+        SetCustomMiningJobError {
+            channel_id: job.channel_id,
+            request_id: job.request_id,
+            error_code: clip(code::JD_NOT_SUPPORTED),
+        }
+        .write(&mut self.out);
+    }
+}

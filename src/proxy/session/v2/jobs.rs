@@ -1,0 +1,217 @@
+//! Work becomes jobs: to one channel, or to all of them at once by the group. Not the work itself.
+//!
+//! A clean job is always a future job and the `SetNewPrevHash` that makes it the one, as pools do; any other builds on the
+//! previous hash that its channel has. Invariant: a target is told before the job it is for (SV2 5.3.21), and no job names
+//! a time below that of its previous hash.
+
+use super::channel::{Channel, Kind, State};
+use super::setup::ROLLED;
+use super::{GROUP, Output, Session};
+use crate::proxy::lease::{Issue, SessionId};
+use crate::proxy::session::mining::Told;
+use crate::stratum::v2::message::{NewExtendedMiningJob, NewMiningJob, SetNewPrevHash, SetTarget};
+use crate::work::Work;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A job that a channel is due.
+struct Due {
+    at: usize,
+    issue: Arc<Issue>,
+    told: Told,
+    rolls: bool,
+}
+
+impl Session {
+    /// New work of a link: for every channel that mines for it.
+    pub(super) fn work(&mut self, now: Instant, issue: &Arc<Issue>) {
+        for channel in &mut self.channels {
+            if channel.mining.lease.link == Some(issue.work.link) {
+                channel.mining.latest = Some(issue.clone());
+            }
+        }
+        self.issue(now);
+    }
+
+    /// Gives every channel the newest work of its link, if it may have it now.
+    pub(super) fn issue(&mut self, now: Instant) {
+        if self.closing.is_some() {
+            return;
+        }
+        let Some(client) = &self.client else { return };
+        let fixed = client.fixed_version;
+        let may_group = !client.standard_jobs;
+        let mut due: SmallVec<[Due; 1]> = SmallVec::new();
+        let mut open = 0;
+        for (at, channel) in self.channels.iter_mut().enumerate() {
+            if channel.state != State::Open {
+                continue;
+            }
+            open += 1;
+            let policy = self.config.version_mask & channel.mining.lease.version_mask;
+            let must_roll = !fixed && (client.requires_rolling || channel.kind == Kind::Standard);
+            let grantable = |work_mask: u32| grantable(policy & work_mask, fixed, must_roll);
+            if let Some((issue, mask)) = channel.mining.next_work(now, grantable) {
+                let told = channel.mining.give(now, &self.config, &issue, mask, false);
+                let rolls = mask != 0;
+                due.push(Due {
+                    at,
+                    issue,
+                    told,
+                    rolls,
+                });
+            }
+        }
+        for Due { at, told, .. } in &due {
+            let channel = &self.channels[*at];
+            if told.changed {
+                SetTarget {
+                    channel_id: channel.id,
+                    maximum_target: channel.target(),
+                }
+                .write(&mut self.out);
+            }
+        }
+        if may_group && due.len() > 1 && due.len() == open && self.all_alike(&due) {
+            self.tell_group(&due);
+        } else {
+            for due in due {
+                self.tell(due);
+            }
+        }
+    }
+
+    fn all_alike(&self, due: &[Due]) -> bool {
+        let alike = |a: &Due, b: &Due| {
+            a.issue.work.id == b.issue.work.id && a.told.clean == b.told.clean && a.rolls == b.rolls
+        };
+        due.windows(2).all(|pair| alike(&pair[0], &pair[1]))
+            // SV2 5.3.15: the first job of a standard channel is a NewMiningJob of its own.
+            && due.iter().all(|due| self.channels[due.at].tip_ntime != 0)
+    }
+
+    fn tell_group(&mut self, due: &[Due]) {
+        let tips = due.iter().map(|due| self.channels[due.at].tip_ntime);
+        let tip = tips.max().unwrap_or(0);
+        let Due {
+            issue, told, rolls, ..
+        } = &due[0];
+        extended_job(&mut self.out, GROUP, &issue.work, tip, told.clean, *rolls);
+        for Due { at, .. } in due {
+            let channel = &mut self.channels[*at];
+            channel.rooting = None;
+            if told.clean {
+                channel.tip_ntime = issue.work.ntime;
+            }
+        }
+    }
+
+    fn tell(&mut self, due: Due) {
+        let channel = &mut self.channels[due.at];
+        let Due {
+            issue, told, rolls, ..
+        } = due;
+        match channel.kind {
+            Kind::Extended(_) => {
+                let (id, tip) = (channel.id, channel.tip_ntime);
+                extended_job(&mut self.out, id, &issue.work, tip, told.clean, rolls);
+                if told.clean {
+                    channel.tip_ntime = issue.work.ntime;
+                }
+            }
+            Kind::Standard => {
+                let Some(seat) = &channel.mining.seat else {
+                    return;
+                };
+                // One that was not told yet is replaced; if it was clean, its successor is.
+                let unclean = channel.rooting.take();
+                let clean = told.clean || unclean.is_some_and(|(_, clean)| clean);
+                let (session, work) = (channel.mining.id, issue.work.clone());
+                let root = Output::Root(session, work, seat.lane);
+                channel.rooting = Some((issue, clean));
+                self.outputs.push_back(root);
+            }
+        }
+    }
+
+    /// The merkle root of a standard channel's job.
+    pub(super) fn rooted(&mut self, session: SessionId, work: &Arc<Work>, root: &[u8; 32]) {
+        let Some(at) = self.place(session) else {
+            return;
+        };
+        let channel = &mut self.channels[at];
+        let wanted = |(issue, _): &mut (Arc<Issue>, bool)| issue.work.id == work.id;
+        let Some((_, clean)) = channel.rooting.take_if(wanted) else {
+            return;
+        };
+        if channel.state == State::Open {
+            standard_job(&mut self.out, channel, work, clean, root);
+        }
+    }
+}
+
+/// The bits that may be rolled of those allowed: all that a client may assume, or none; `None`: it must have them.
+fn grantable(allowed: u32, fixed: bool, must_roll: bool) -> Option<u32> {
+    if !fixed && allowed & ROLLED == ROLLED {
+        Some(allowed)
+    } else {
+        (!must_roll).then_some(0)
+    }
+}
+
+fn extended_job(
+    out: &mut Vec<u8>,
+    channel_id: u32,
+    work: &Work,
+    tip_ntime: u32,
+    clean: bool,
+    rolls: bool,
+) {
+    NewExtendedMiningJob {
+        channel_id,
+        job_id: work.id.0,
+        min_ntime: (!clean).then(|| work.ntime.max(tip_ntime)),
+        version: work.version,
+        version_rolling_allowed: rolls,
+        merkle_path: &work.branch,
+        coinbase_tx_prefix: &work.coinbase_prefix,
+        coinbase_tx_suffix: &work.coinbase_suffix,
+    }
+    .write(out);
+    if clean {
+        previous_hash(out, channel_id, work);
+    }
+}
+
+fn standard_job(
+    out: &mut Vec<u8>,
+    channel: &mut Channel,
+    work: &Work,
+    clean: bool,
+    root: &[u8; 32],
+) {
+    NewMiningJob {
+        channel_id: channel.id,
+        job_id: work.id.0,
+        min_ntime: (!clean).then(|| work.ntime.max(channel.tip_ntime)),
+        version: work.version,
+        merkle_root: *root,
+    }
+    .write(out);
+    if clean {
+        channel.tip_ntime = work.ntime;
+        previous_hash(out, channel.id, work);
+    }
+}
+
+fn previous_hash(out: &mut Vec<u8>, channel_id: u32, work: &Work) {
+    SetNewPrevHash {
+        channel_id,
+        job_id: work.id.0,
+        prev_hash: work.prev_hash,
+        min_ntime: work.ntime,
+        nbits: work.nbits,
+    }
+    .write(out);
+}
