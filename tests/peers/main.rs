@@ -20,6 +20,7 @@ mod peers;
 mod pool_habits;
 mod program;
 mod provider;
+mod sim;
 mod translator_habits;
 mod v1;
 mod v2;

@@ -105,8 +105,13 @@ pub struct Translation {
 }
 
 impl Translator {
-    /// Below this Stratum V2 server; ready when its own miners may connect. Its shares take 257 hashes.
+    /// Below this Stratum V2 server of everybody's authority.
     pub fn start(upstream: SocketAddr, as_what: Translation) -> Self {
+        Self::trusting(AUTHORITY, upstream, as_what)
+    }
+
+    /// Below a server of this authority; ready when its own miners may connect. Its shares take 257 hashes.
+    pub fn trusting(authority: &str, upstream: SocketAddr, as_what: Translation) -> Self {
         let address = free_address();
         let config = format!(
             "downstream_address = \"{}\"
@@ -126,7 +131,7 @@ impl Translator {
              [[upstreams]]
              address = \"{}\"
              port = {}
-             authority_pubkey = \"{AUTHORITY}\"
+             authority_pubkey = \"{authority}\"
              user_identity = \"lab\"\n",
             address.ip(),
             address.port(),
