@@ -24,16 +24,16 @@ use shape::payload;
 
 /// Reads a payload as both do and compares field by field, then what both write, header included.
 macro_rules! agree {
-    ($payload:expr, $crate_name:ident::$name:ident { $($field:ident),* }) => {{
+    ($payload:expr, $crate_name:ident::$name:ident $(<$life:lifetime>)? { $($field:ident),* }) => {{
         let payload: &[u8] = $payload;
         let mut copy = payload.to_vec();
-        let theirs = binary_sv2::from_bytes::<$crate_name::$name>(&mut copy);
+        let theirs = binary_sv2::from_bytes::<$crate_name::$name$(<$life>)?>(&mut copy);
         match (message::$name::parse(payload), theirs) {
             (Ok(ours), Ok(theirs)) => {
                 $(assert_eq!(plain(&ours.$field), plain(&theirs.$field), stringify!($field));)*
                 let mut out = Vec::new();
                 ours.write(&mut out);
-                written(&out, theirs);
+                written(stringify!($name), &out, theirs);
             }
             (Err(Malformed::Value), Ok(_)) => assert!(no_rate(stringify!($name), payload)),
             (Ok(_), Err(_)) => {
@@ -45,7 +45,7 @@ macro_rules! agree {
 }
 
 /// The frame of ours is SRI's message, and SRI finds the same message in it.
-fn written<T: Serialize + GetSize>(out: &[u8], theirs: T) {
+fn written<T: Serialize + GetSize>(name: &str, out: &[u8], theirs: T) {
     let (header, payload) = out.split_at(HEADER);
     let theirs = binary_sv2::to_bytes(theirs).expect("SRI writes what it read");
     assert!(payload.starts_with(&theirs));
@@ -53,7 +53,10 @@ fn written<T: Serialize + GetSize>(out: &[u8], theirs: T) {
     assert_eq!(header.payload_length(), payload.len());
     let mut copy = payload.to_vec();
     let message = AnyMessage::try_from((header, &mut copy[..])).expect("SRI knows our message");
-    assert_eq!(message.message_type(), header.msg_type());
+    assert!(
+        format!("{message:?}").contains(&format!("({name} {{")),
+        "{message:?} is no {name}"
+    );
     assert_eq!(message.channel_bit(), header.channel_msg());
     assert_eq!(
         message.extension_type(),
@@ -90,14 +93,14 @@ proptest! {
         setup in payload("p224t2tttt"), success in payload("24"), error in payload("4t"), changed in payload("4"),
         reconnect in payload("t2"),
     ) {
-        agree!(&setup, common_messages_sv2::SetupConnection {
+        agree!(&setup, common_messages_sv2::SetupConnection<'_> {
             protocol, min_version, max_version, flags, endpoint_host, endpoint_port, vendor, hardware_version, firmware,
             device_id
         });
         agree!(&success, common_messages_sv2::SetupConnectionSuccess { used_version, flags });
-        agree!(&error, common_messages_sv2::SetupConnectionError { flags, error_code });
+        agree!(&error, common_messages_sv2::SetupConnectionError<'_> { flags, error_code });
         agree!(&changed, common_messages_sv2::ChannelEndpointChanged { channel_id });
-        agree!(&reconnect, common_messages_sv2::Reconnect { new_host, new_port });
+        agree!(&reconnect, common_messages_sv2::Reconnect<'_> { new_host, new_port });
     }
 
     #[test]
@@ -105,19 +108,19 @@ proptest! {
         standard in payload("4tfH"), opened in payload("44Hx4"), extended in payload("4tfH2"),
         opened_extended in payload("44H2x4"), error in payload("4t"),
     ) {
-        agree!(&standard, mining_sv2::OpenStandardMiningChannel {
+        agree!(&standard, mining_sv2::OpenStandardMiningChannel<'_> {
             request_id, user_identity, nominal_hash_rate, max_target
         });
-        agree!(&opened, mining_sv2::OpenStandardMiningChannelSuccess {
+        agree!(&opened, mining_sv2::OpenStandardMiningChannelSuccess<'_> {
             request_id, channel_id, target, extranonce_prefix, group_channel_id
         });
-        agree!(&extended, mining_sv2::OpenExtendedMiningChannel {
+        agree!(&extended, mining_sv2::OpenExtendedMiningChannel<'_> {
             request_id, user_identity, nominal_hash_rate, max_target, min_extranonce_size
         });
-        agree!(&opened_extended, mining_sv2::OpenExtendedMiningChannelSuccess {
+        agree!(&opened_extended, mining_sv2::OpenExtendedMiningChannelSuccess<'_> {
             request_id, channel_id, target, extranonce_size, extranonce_prefix, group_channel_id
         });
-        agree!(&error, mining_sv2::OpenMiningChannelError { request_id, error_code });
+        agree!(&error, mining_sv2::OpenMiningChannelError<'_> { request_id, error_code });
     }
 
     #[test]
@@ -125,22 +128,22 @@ proptest! {
         update in payload("4fH"), error in payload("4t"), prefix in payload("4x"), target in payload("4H"),
         group in payload("4S"),
     ) {
-        agree!(&update, mining_sv2::UpdateChannel { channel_id, nominal_hash_rate, maximum_target });
-        agree!(&error, mining_sv2::UpdateChannelError { channel_id, error_code });
-        agree!(&error, mining_sv2::CloseChannel { channel_id, reason_code });
-        agree!(&prefix, mining_sv2::SetExtranoncePrefix { channel_id, extranonce_prefix });
-        agree!(&target, mining_sv2::SetTarget { channel_id, maximum_target });
-        agree!(&group, mining_sv2::SetGroupChannel { group_channel_id, channel_ids });
+        agree!(&update, mining_sv2::UpdateChannel<'_> { channel_id, nominal_hash_rate, maximum_target });
+        agree!(&error, mining_sv2::UpdateChannelError<'_> { channel_id, error_code });
+        agree!(&error, mining_sv2::CloseChannel<'_> { channel_id, reason_code });
+        agree!(&prefix, mining_sv2::SetExtranoncePrefix<'_> { channel_id, extranonce_prefix });
+        agree!(&target, mining_sv2::SetTarget<'_> { channel_id, maximum_target });
+        agree!(&group, mining_sv2::SetGroupChannel<'_> { group_channel_id, channel_ids });
     }
 
     #[test]
     fn jobs_agree(job in payload("44o4H"), extended in payload("44o4bmkk"), block in payload("44H44")) {
-        agree!(&job, mining_sv2::NewMiningJob { channel_id, job_id, min_ntime, version, merkle_root });
-        agree!(&extended, mining_sv2::NewExtendedMiningJob {
+        agree!(&job, mining_sv2::NewMiningJob<'_> { channel_id, job_id, min_ntime, version, merkle_root });
+        agree!(&extended, mining_sv2::NewExtendedMiningJob<'_> {
             channel_id, job_id, min_ntime, version, version_rolling_allowed, merkle_path, coinbase_tx_prefix,
             coinbase_tx_suffix
         });
-        agree!(&block, mining_sv2::SetNewPrevHash { channel_id, job_id, prev_hash, min_ntime, nbits });
+        agree!(&block, mining_sv2::SetNewPrevHash<'_> { channel_id, job_id, prev_hash, min_ntime, nbits });
     }
 
     #[test]
@@ -151,21 +154,21 @@ proptest! {
         agree!(&standard, mining_sv2::SubmitSharesStandard {
             channel_id, sequence_number, job_id, nonce, ntime, version
         });
-        agree!(&extended, mining_sv2::SubmitSharesExtended {
+        agree!(&extended, mining_sv2::SubmitSharesExtended<'_> {
             channel_id, sequence_number, job_id, nonce, ntime, version, extranonce
         });
         agree!(&success, mining_sv2::SubmitSharesSuccess {
             channel_id, last_sequence_number, new_submits_accepted_count, new_shares_sum
         });
-        agree!(&error, mining_sv2::SubmitSharesError { channel_id, sequence_number, error_code });
-        agree!(&error, mining_sv2::SetCustomMiningJobError { channel_id, request_id, error_code });
+        agree!(&error, mining_sv2::SubmitSharesError<'_> { channel_id, sequence_number, error_code });
+        agree!(&error, mining_sv2::SetCustomMiningJobError<'_> { channel_id, request_id, error_code });
     }
 
     #[test]
     fn agreements_on_extensions_agree(asked in payload("2s"), refused in payload("2ss")) {
-        agree!(&asked, extensions_sv2::RequestExtensions { request_id, requested_extensions });
-        agree!(&asked, extensions_sv2::RequestExtensionsSuccess { request_id, supported_extensions });
-        agree!(&refused, extensions_sv2::RequestExtensionsError {
+        agree!(&asked, extensions_sv2::RequestExtensions<'_> { request_id, requested_extensions });
+        agree!(&asked, extensions_sv2::RequestExtensionsSuccess<'_> { request_id, supported_extensions });
+        agree!(&refused, extensions_sv2::RequestExtensionsError<'_> {
             request_id, unsupported_extensions, required_extensions
         });
     }

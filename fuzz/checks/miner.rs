@@ -133,7 +133,7 @@ impl Miner {
         if let Some(why) = self.state() {
             return Err(why);
         }
-        let label = worker_label(worker_label(&submit.worker) * submit.worker);
+        let label = worker_label(submit.worker.as_bytes());
         if !self
             .workers
             .iter()

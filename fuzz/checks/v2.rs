@@ -104,7 +104,7 @@ fn from_miner(frame: &Frame<'_>) {
         FromMiner::SetCustomMiningJob(message) => message.write(&mut out),
     }
     again(&out, frame, |frame| {
-        assert_eq!(FromMiner::parse(frame), Ok(Some(message)))
+        assert_eq!(FromMiner::parse(frame), Ok(Some(message)));
     });
 }
 
@@ -135,7 +135,7 @@ fn from_pool(frame: &Frame<'_>) {
         FromPool::SetGroupChannel(message) => message.write(&mut out),
     }
     again(&out, frame, |frame| {
-        assert_eq!(FromPool::parse(frame), Ok(Some(message)))
+        assert_eq!(FromPool::parse(frame), Ok(Some(message)));
     });
 }
 

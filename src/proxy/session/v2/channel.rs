@@ -377,7 +377,7 @@ impl Session {
         }
     }
 
-    pub(super) fn refuse_custom_job(&mut self, job: &SetCustomMiningJob) {
+    pub(super) fn refuse_custom_job(&mut self, job: &SetCustomMiningJob<'_>) {
         SetCustomMiningJobError {
             channel_id: job.channel_id,
             request_id: job.request_id,

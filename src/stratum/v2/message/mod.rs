@@ -195,7 +195,7 @@ impl<'a> FromPool<'a> {
 
 /// As much of a text as a message can carry: 255 bytes, whole characters where it is UTF-8.
 pub fn clip(text: &str) -> &[u8] {
-    text[..text.floor_char_boundary(MAX_TEXT)].as_bytes()
+    &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 /// A peer's text for logs and names: printable ASCII as it is, every other byte as `%XX`, at most 255 bytes of it all.
