@@ -43,6 +43,7 @@ pub fn v2_fleet(to: SocketAddr, kinds: &[KindV2]) -> FleetHandle {
         },
         each_v2: MinerConfigV2 {
             min_difficulty: EASY,
+            tracks_workers: true,
             ..MinerConfigV2::default()
         },
         protocols: kinds.iter().copied().map(Protocol::V2).collect(),

@@ -41,8 +41,9 @@ fn a_translator_mines_at_the_simulated_v2_pool() {
         v2::pool::start(any, config).expect("loopback has a free port")
     };
     let translation = Translation {
-        aggregated: false,
+        aggregated: true,
         extranonce2: 4,
+        names_workers: true,
     };
     let translator = Translator::trusting(&sim.authority(), sim.address(), translation);
     let fleet = fleet(translator.address);
@@ -59,11 +60,14 @@ fn a_translator_mines_at_the_simulated_v2_pool() {
     sim.new_block();
     accepts(100);
     fleet.set_hashrate(0.0);
-    let (sent, counted) = eventually("every share sent is judged", || {
-        let (sent, stats) = (translator.forwarded(), sim.stats().pool);
-        (sent == stats.accepted + stats.rejected_total()).then_some((sent, stats))
+    let stats = eventually("every share sent is judged", || {
+        let (sent, stats) = (translator.forwarded(), sim.stats());
+        (sent == stats.pool.accepted + stats.pool.rejected_total()).then_some(stats)
     });
-    assert!(sent >= 300);
-    println!("{counted:?}");
-    assert_eq!(sim.stats().channels, MINERS);
+    // One channel; every miner by the part of its name behind the dot.
+    assert_eq!((stats.pool.connections, stats.channels_total), (1, 1));
+    let named: Vec<_> = stats.workers.keys().cloned().collect();
+    let all: Vec<_> = (1..=MINERS).map(|n| n.to_string()).collect();
+    assert_eq!(named, all, "{stats:?}");
+    assert_eq!((stats.unknown, stats.malformed), (0, 0), "{stats:?}");
 }

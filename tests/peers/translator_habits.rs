@@ -25,10 +25,12 @@ use stratum_core::parsers_sv2::{AnyMessage, AnyMessageOwned, CommonMessagesOwned
 const ONE: Translation = Translation {
     aggregated: true,
     extranonce2: 4,
+    names_workers: false,
 };
 const EACH: Translation = Translation {
     aggregated: false,
     extranonce2: 4,
+    names_workers: false,
 };
 /// Of a lab share in its configuration: 257 hashes.
 const HASHRATE: f32 = 256.0;

@@ -12,11 +12,13 @@ use sluice::sim::watch::Violation;
 const ONE: Translation = Translation {
     aggregated: true,
     extranonce2: 8,
+    names_workers: false,
 };
 /// A channel for each.
 const EACH: Translation = Translation {
     aggregated: false,
     extranonce2: 4,
+    names_workers: false,
 };
 
 #[test]

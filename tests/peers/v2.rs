@@ -14,16 +14,19 @@ use tempfile::NamedTempFile;
 const ONE: Translation = Translation {
     aggregated: true,
     extranonce2: 4,
+    names_workers: false,
 };
 const EACH: Translation = Translation {
     aggregated: false,
     extranonce2: 4,
+    names_workers: true,
 };
 
 /// For us as its miner: bytes for our lanes too.
 const WIDE: Translation = Translation {
     aggregated: true,
     extranonce2: 8,
+    names_workers: false,
 };
 
 #[test]
