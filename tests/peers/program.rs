@@ -94,7 +94,7 @@ impl Drop for Program {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<_> = log.lines().collect();
-            let last = lines.len().saturating_sub(30);
+            let last = lines.len().saturating_sub(60);
             eprintln!("--- the end of {}'s log", self.name);
             lines[last..].iter().for_each(|line| eprintln!("{line}"));
         }
