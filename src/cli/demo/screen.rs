@@ -176,7 +176,7 @@ impl Screen {
     fn frame(&self, look: &Look, (down, up): (f64, f64)) -> Vec<String> {
         let fleet = &look.fleet;
         let mut lines = vec![format!(
-            "Sluice demo   {} miners -> the proxy -> pool A, or B if A is down {}",
+            "Sluice demo   {} miners -> proxy -> pool A, or B if A is down {}",
             self.speeches,
             at(look.elapsed)
         )];

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::telemetry::board::tests as fixture;
-use crate::work::LinkId;
+use crate::work::{LinkId, SessionId};
 use std::net::TcpListener;
 use std::time::Instant;
 
@@ -55,6 +55,7 @@ fn tables_are_aligned_and_say_never_rather_than_zero() {
     let board = fixture::board(now);
     fixture::connect(&board, 1, 0, now);
     fixture::connect(&board, 2, 0, now);
+    board.speaks_v2(SessionId(2));
     board.observe(&fixture::observation(2, "a-long-worker-name", 1, 0), now);
     let later = now + Duration::from_secs(125);
     let page = Miners::of(&board, &Default::default(), later);
@@ -67,6 +68,9 @@ fn tables_are_aligned_and_say_never_rather_than_zero() {
         lines[1].contains("never") && lines[2].contains("2m 5s ago"),
         "{text}"
     );
+    let by = lines[0].find("BY").expect("a header");
+    let protocols = [lines[1], lines[2]].map(|line| &line[by..by + 2]);
+    assert_eq!(protocols, ["V1", "V2"], "{text}");
     assert_eq!(lines[3], "2 miners");
 }
 
