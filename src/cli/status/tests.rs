@@ -1,8 +1,9 @@
 //! What people read, and what they read when nothing answers.
 
 use super::*;
+use crate::proxy::lease::SessionId;
 use crate::telemetry::board::tests as fixture;
-use crate::work::{LinkId, SessionId};
+use crate::work::LinkId;
 use std::net::TcpListener;
 use std::time::Instant;
 

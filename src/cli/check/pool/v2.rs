@@ -214,11 +214,11 @@ mod tests {
     use crate::config::{Config, Pool};
     use crate::sim::v2::{self, Extensions, PoolConfigV2, pool::PoolHandleV2};
     use std::net::Ipv4Addr;
-    use tokio::runtime::Runtime;
+    use tokio::sync::oneshot;
 
     #[test]
     fn a_pool_with_the_authority_of_its_url_is_silent_and_one_with_another_is_found() {
-        let (_runtime, sim) = serve(PoolConfigV2::default());
+        let (_running, sim) = serve(PoolConfigV2::default());
         assert_eq!(found(&pool(&sim.url()), false), [""; 0]);
         let (_other, other) = serve(PoolConfigV2 {
             seed: 2,
@@ -236,11 +236,11 @@ mod tests {
             difficulty: 1024.0,
             ..PoolConfigV2::default()
         };
-        let (_runtime, sim) = serve(config.clone());
+        let (_running, sim) = serve(config.clone());
         let told = "note: pool.127.0.0.1.url: opened a channel: extranonce 4 + 8 bytes, difficulty 1024, takes";
         let names = format!("{told} the names of workers (extension 0x0002)");
         assert_eq!(found(&pool(&sim.url()), true), [names]);
-        let (_runtime, silent) = serve(PoolConfigV2 {
+        let (_running, silent) = serve(PoolConfigV2 {
             extensions: Extensions::Silent,
             ..config
         });
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_found_in_the_pools_words() {
-        let (_runtime, sim) = serve(PoolConfigV2 {
+        let (_running, sim) = serve(PoolConfigV2 {
             refuses_users: Some("check".to_owned()),
             ..PoolConfigV2::default()
         });
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn four_bytes_of_extranonce_suffice_and_three_do_not() {
         let of = |extranonce_size| {
-            let (_runtime, sim) = serve(PoolConfigV2 {
+            let (_running, sim) = serve(PoolConfigV2 {
                 extranonce_size,
                 ..PoolConfigV2::default()
             });
@@ -277,17 +277,23 @@ mod tests {
         assert!(three.contains("refused"), "{three}");
     }
 
-    fn serve(config: PoolConfigV2) -> (Runtime, PoolHandleV2) {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let inside = runtime.enter();
-        let any = (Ipv4Addr::LOCALHOST, 0).into();
-        let sim = v2::pool::start(any, config).expect("loopback has a free port");
-        drop(inside);
-        (runtime, sim)
+    /// A pool on a thread of its own, until the first of the pair is dropped.
+    fn serve(config: PoolConfigV2) -> (oneshot::Sender<()>, PoolHandleV2) {
+        let (sim_tx, sim_rx) = std::sync::mpsc::channel();
+        let (end_tx, end_rx) = oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                let any = (Ipv4Addr::LOCALHOST, 0).into();
+                let sim = v2::pool::start(any, config).expect("loopback has a free port");
+                sim_tx.send(sim).expect("the test waits for it");
+                let _ = end_rx.await;
+            });
+        });
+        (end_tx, sim_rx.recv().expect("it started"))
     }
 
     fn pool(url: &str) -> Pool {
