@@ -70,7 +70,11 @@ fn what_the_example_comments_out_is_valid_too() {
         "WHATSMINER_PASSWORD",
     ];
     let secrets = secrets.map(|name| (name, "0123456789abcdef"));
-    let (config, findings) = Config::from_vars("x", &text.join("\n"), &vars(&secrets));
+    // The only file that is read while the configuration is.
+    let key = format!("\"{}\"", "01".repeat(32));
+    let text = text.join("\n");
+    let text = text.replace("{ file = \"authority.key\" }", &key);
+    let (config, findings) = Config::from_vars("x", &text, &vars(&secrets));
     let config = config.unwrap_or_else(|| panic!("{findings}"));
     let password = config.listeners[0].session.password.as_deref();
     assert_eq!(password, Some("0123456789abcdef"));
@@ -277,7 +281,8 @@ fn flags_alone_make_a_configuration_and_pools_become_tiers() {
 #[test]
 fn wrong_flags_are_named() {
     let findings = Config::from_flags(&["nowhere".to_owned()], "u", None, None).unwrap_err();
-    let expected = "found \"nowhere\", want stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT; the port is missing";
+    let expected = "found \"nowhere\", want stratum+tcp://HOST:PORT, stratum+ssl://HOST:PORT or \
+                    stratum2+tcp://HOST:PORT/KEY; the port is missing";
     let line = findings.to_string();
     assert_eq!(line, format!("--pool pool.pool-1.url: {expected}\n1 error"));
 }
