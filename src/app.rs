@@ -10,7 +10,9 @@ use crate::curtail::view::View;
 use crate::proxy::lease::ListenerId;
 use crate::proxy::link::Link;
 use crate::proxy::router::Router;
+use crate::stratum::v2::noise::AuthorityPublic;
 use crate::tasks::listen::{self, Admission, Listen};
+use crate::tasks::noise::Issuer;
 use crate::tasks::shard::{self, Shard};
 use crate::tasks::{self, BLOCK_QUEUE, Hub, LinkOrders, LinkPort, ROUTER_QUEUE, admin, net};
 use crate::telemetry::{Board, PoolCard};
@@ -85,6 +87,8 @@ impl std::fmt::Debug for Connector {
 pub struct Running {
     /// Where miners can connect, by listener.
     pub listeners: Vec<SocketAddr>,
+    /// The authority that Stratum V2 miners are to be told of, if there is one.
+    pub authority: Option<AuthorityPublic>,
     /// Where the API answers.
     pub api: Option<SocketAddr>,
     /// The read model.
@@ -263,6 +267,10 @@ impl App {
 
         let addresses = listeners.iter().map(|bound| bound.address).collect();
         let admission = Arc::new(Admission::new(config.limits.clone(), now));
+        let validity = config.v2.certificate_validity;
+        let authority = config.v2.authority.clone();
+        let issuer = authority.map(|authority| Arc::new(Issuer::new(authority, validity)));
+        let public = issuer.as_ref().map(|issuer| issuer.public());
         let sessions: Vec<_> = config
             .listeners
             .iter()
@@ -286,6 +294,7 @@ impl App {
                         id,
                         config: sessions[usize::from(id.0)].clone(),
                         tls,
+                        noise: issuer.clone(),
                         shard: shard.clone(),
                         admission: admission.clone(),
                         sessions: TaskTracker::new(),
@@ -299,6 +308,7 @@ impl App {
         }
         Ok(Running {
             listeners: addresses,
+            authority: public,
             api,
             board,
             power: view,

@@ -28,7 +28,7 @@
 //! | [`ledger`] | what must survive a crash: orders, intents, the hash-chained audit | curtail, telemetry |
 //! | [`api`] | HTTP: health, metrics, orders, read model | telemetry, curtail, ledger |
 //! | [`tasks`] | everything that loops and awaits | all of the above, config |
-//! | [`config`] | the file as written, checked and typed | work, proxy, curtail, actuators, feeds, ledger (each module's own `Config`) |
+//! | [`config`] | the file as written, checked and typed | work, stratum (V2 keys), proxy, curtail, actuators, feeds, ledger (each module's own `Config`) |
 //! | [`sim`] | simulated pools and miners, from their own small code | nothing of ours, so that it can contradict us |
 //! | [`app`], [`cli`] | composition root, verbs | everything |
 //!

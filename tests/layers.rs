@@ -35,7 +35,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sim", &[]),
     (
         "config",
-        &["work", "proxy", "curtail", "actuators", "feeds", "ledger"],
+        &[
+            "work",
+            "stratum",
+            "proxy",
+            "curtail",
+            "actuators",
+            "feeds",
+            "ledger",
+        ],
     ),
 ];
 /// Composition: these may use everything.

@@ -73,14 +73,35 @@ pub fn main(args: Args) -> ExitCode {
 }
 
 fn warn_of_plaintext(config: &Config) {
-    for pool in config.pools.iter().filter(|pool| pool.tls.is_none()) {
-        warn!(pool = %pool.link.name, "this pool is reached in plain text: whoever is on the way can redirect the hashrate; prefer stratum+ssl://");
+    for pool in config
+        .pools
+        .iter()
+        .filter(|pool| pool.tls.is_none() && pool.authority.is_none())
+    {
+        warn!(pool = %pool.link.name, "this pool is reached in plain text: whoever is on the way can redirect the hashrate; prefer stratum2+tcp:// or stratum+ssl://");
     }
 }
 
 fn supervise(running: Running) -> ExitCode {
     for address in &running.listeners {
         info!(%address, "miners may connect");
+        if let Some(key) = running.authority {
+            // An address of all interfaces is none that a miner can be given.
+            let host = match address.ip() {
+                ip if ip.is_unspecified() => "THIS_HOST".to_owned(),
+                ip => SocketAddr::new(ip, 0)
+                    .to_string()
+                    .trim_end_matches(":0")
+                    .to_owned(),
+            };
+            let url = format!("stratum2+tcp://{host}:{}/{key}", address.port());
+            info!(%url, "Stratum V2 miners: paste this");
+        }
+    }
+    if running.authority.is_none() {
+        info!(
+            "Stratum V2 miners are turned away: no authority key (`sluice keys` makes one, `v2.authority_key` names it)"
+        );
     }
     if let Some(api) = running.api {
         info!(url = %format_args!("http://{api}"), "API and metrics");

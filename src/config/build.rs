@@ -5,7 +5,7 @@
 use super::file::{Document, Section};
 use super::finding::{Finding, Findings, Severity};
 use super::site;
-use super::{Api, Config, Limits, Log, Shared, listeners, pools, units};
+use super::{Api, Config, Limits, Log, Shared, V2, listeners, pools, secret, units};
 use crate::proxy::router;
 use crate::proxy::session::{Bucket, WallAnchor};
 use crate::work::{Lane, Layout};
@@ -57,6 +57,7 @@ pub(super) fn config(
         let api = api.as_ref().map(|api| (api.address, &api_section));
         listeners::check_addresses(document, listeners, api, findings);
     }
+    let v2 = v2(&document.section("v2"), world, findings);
     let lanes = lanes(document, limits.as_ref(), findings);
     let times = failover(document, lab, findings);
     let log = log(&document.section("log"), findings);
@@ -89,6 +90,7 @@ pub(super) fn config(
             layout_wait: LAYOUT_WAIT,
         },
         limits: limits?,
+        v2: v2?,
         shards,
         kernel: kernel?,
         batches: batches?,
@@ -194,6 +196,19 @@ fn limits(section: &Section<'_>, findings: &mut Findings) -> Option<Limits> {
         per_address: per_address.map(|n| n as usize),
         accepts: accepts?,
         link_queue: link_queue? as usize,
+    })
+}
+
+fn v2(section: &Section<'_>, world: &World<'_>, findings: &mut Findings) -> Option<V2> {
+    // Shorter, and a miner whose clock is late turns away; longer, and a key that leaked is believed for long.
+    let range = Duration::from_secs(60)..=30 * DAY;
+    let validity = section.take("certificate_validity", findings, |v| {
+        units::duration(v, &range)
+    });
+    let authority = section.take("authority_key", findings, |v| secret::authority(v, world));
+    Some(V2 {
+        authority,
+        certificate_validity: validity?,
     })
 }
 

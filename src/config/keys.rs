@@ -85,6 +85,8 @@ pub const KEYS: &[Key] = &[
     // A proxy below us with one channel per miner; beyond it opens another connection.
     key("limits.channels", Kind::Plain, "64"),
     key("limits.link_queue", Kind::Plain, "4096"),
+    key("v2.authority_key", Kind::Secret, ""),
+    key("v2.certificate_validity", Kind::Text, "\"24h\""),
     key("api.listen", Kind::Text, "\"127.0.0.1:3380\""),
     key("api.worker_metrics", Kind::Plain, "false"),
     key("api.enabled", Kind::Plain, "true"),

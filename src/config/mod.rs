@@ -21,6 +21,7 @@ mod units;
 pub use finding::{Finding, Findings, Severity};
 
 use crate::proxy::{link, router, session};
+use crate::stratum::v2::noise::{Authority, AuthorityPublic};
 use crate::work::hash;
 use file::Document;
 use std::fmt;
@@ -40,6 +41,8 @@ pub struct Config {
     pub router: router::Config,
     /// Admission.
     pub limits: Limits,
+    /// Stratum V2 towards miners.
+    pub v2: V2,
     /// Session shards (threads).
     pub shards: usize,
     /// The hash kernel for everything; `None`: what is best, by a calibration.
@@ -82,6 +85,17 @@ pub struct Pool {
     pub port: u16,
     /// TLS; with an own CA if given (PEM file), else the system's.
     pub tls: Option<Option<PathBuf>>,
+    /// Stratum V2, by Noise with a server that this authority certifies; `None`: V1.
+    pub authority: Option<AuthorityPublic>,
+}
+
+/// Stratum V2 towards miners.
+#[derive(Clone)]
+pub struct V2 {
+    /// Who we are to them; `None`: V2 miners are turned away.
+    pub authority: Option<Authority>,
+    /// How long a certificate is believed.
+    pub certificate_validity: Duration,
 }
 
 /// Admission.

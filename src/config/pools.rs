@@ -50,7 +50,7 @@ fn pool(
     section.take("name", findings, units::name);
     section.missing(
         "url",
-        "stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT",
+        "stratum+tcp://HOST:PORT, stratum+ssl://HOST:PORT or stratum2+tcp://HOST:PORT/KEY",
         findings,
     );
     section.missing(
@@ -81,7 +81,10 @@ fn pool(
         link: link::Config {
             id,
             name: name.to_owned(),
-            protocol: link::Protocol::V1,
+            protocol: match url.authority {
+                Some(_) => link::Protocol::V2,
+                None => link::Protocol::V1,
+            },
             host: url.host.clone(),
             port: url.port,
             tls: url.tls,
@@ -97,6 +100,7 @@ fn pool(
         host: url.host,
         port: url.port,
         tls,
+        authority: url.authority,
     };
     let share = share?;
     let tier = u8::try_from(tier?).ok()?;

@@ -5,6 +5,7 @@
 use super::build::World;
 use super::tree::{Table, Value};
 use super::units::{Want, want, wrong};
+use crate::stratum::v2::noise::Authority;
 use std::path::Path;
 
 /// Longest secret, in bytes; pools truncate far below, and a wrong path must not pull in a disk.
@@ -21,6 +22,18 @@ pub(super) fn read(value: &Value, world: &World<'_>) -> Result<String, Want> {
         true => Ok(secret),
         false => Err(want("1 to 1024 bytes without control characters")),
     }
+}
+
+/// An authority's secret key: the text that `sluice keys` writes, from a file, a variable or in place.
+pub(super) fn authority(value: &Value, world: &World<'_>) -> Result<Authority, Want> {
+    let text = match value {
+        Value::Text(text) => text.clone(),
+        Value::Table(table) => from_outside(table, world)?,
+        _ => return Err(shape()),
+    };
+    Authority::from_file_text(&text).map_err(|why| {
+        want("the secret authority key that `sluice keys` makes").hint(why.to_string())
+    })
 }
 
 fn shape() -> Want {

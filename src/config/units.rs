@@ -4,6 +4,7 @@
 //! Invariant: what comes out is within the limits named in its function.
 
 use super::tree::Value;
+use crate::stratum::v2::noise::AuthorityPublic;
 use crate::work::{Difficulty, Layout, hash};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -231,20 +232,36 @@ pub(super) struct PoolUrl {
     pub(super) port: u16,
     /// `stratum+ssl://`.
     pub(super) tls: bool,
+    /// Stratum V2 and the key of its authority: `stratum2+tcp://`.
+    pub(super) authority: Option<AuthorityPublic>,
 }
 
-/// `stratum+tcp://HOST:PORT`, `stratum+ssl://HOST:PORT` or bare `HOST:PORT`.
+/// `stratum+tcp://HOST:PORT`, `stratum+ssl://HOST:PORT`, bare `HOST:PORT`, or `stratum2+tcp://HOST:PORT/AUTHORITY_KEY`.
 pub(super) fn pool_url(value: &Value) -> Result<PoolUrl, Want> {
-    let wanted = || want("stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT");
+    let wanted =
+        || want("stratum+tcp://HOST:PORT, stratum+ssl://HOST:PORT or stratum2+tcp://HOST:PORT/KEY");
     let text = text(value)?.trim();
     let (scheme, rest) = text.split_once("://").unwrap_or(("stratum+tcp", text));
-    let tls = match scheme.to_ascii_lowercase().as_str() {
-        "stratum+tcp" | "tcp" => false,
-        "stratum+ssl" | "stratum+tls" | "ssl" | "tls" => true,
-        "stratum2+tcp" => return Err(wanted().hint("this version speaks Stratum V1 to pools")),
+    let (tls, v2) = match scheme.to_ascii_lowercase().as_str() {
+        "stratum+tcp" | "tcp" => (false, false),
+        "stratum+ssl" | "stratum+tls" | "ssl" | "tls" => (true, false),
+        "stratum2+tcp" => (false, true),
         _ => return Err(wanted()),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (rest, authority) = match rest.split_once('/') {
+        Some((rest, key)) if v2 => {
+            let authority = key.parse::<AuthorityPublic>();
+            let why = |error| wanted().hint(format!("the authority key of the pool: {error}"));
+            (rest, Some(authority.map_err(why)?))
+        }
+        None if v2 => {
+            let hint =
+                "the pool's authority key is missing: the last part of the URL that it gives out";
+            return Err(wanted().hint(hint));
+        }
+        _ => (rest, None),
+    };
     if rest.contains('@') {
         return Err(wanted().hint("the user goes under `user`, the password under `password`"));
     }
@@ -265,7 +282,12 @@ pub(super) fn pool_url(value: &Value) -> Result<PoolUrl, Want> {
         None if host_name(host) => host.to_ascii_lowercase(),
         None => return Err(wanted()),
     };
-    Ok(PoolUrl { host, port, tls })
+    Ok(PoolUrl {
+        host,
+        port,
+        tls,
+        authority,
+    })
 }
 
 /// Whether this can be a host name or an IPv4 address (RFC 1123; underscores are seen in private zones).
@@ -401,8 +423,27 @@ mod tests {
             ("stratum+tcp://[::1]:3333", "::1", 3333, false),
         ] {
             let host = host.to_owned();
-            assert_eq!(pool_url(&string(text)), Ok(PoolUrl { host, port, tls }));
+            let authority = None;
+            let url = PoolUrl {
+                host,
+                port,
+                tls,
+                authority,
+            };
+            assert_eq!(pool_url(&string(text)), Ok(url));
         }
+    }
+
+    #[test]
+    fn the_url_of_a_v2_pool_ends_with_the_key_of_its_authority() {
+        // The key of SV2 4.7.
+        let key = "9bXiEd8boQVhq7WddEcERUL5tyyJVFYdU8th3HfbNXK3Yw6GRXh";
+        let url = pool_url(&string(&format!("stratum2+tcp://Pool.example:34254/{key}"))).unwrap();
+        assert_eq!(
+            (url.host.as_str(), url.port, url.tls),
+            ("pool.example", 34254, false)
+        );
+        assert_eq!(url.authority.unwrap().to_string(), key);
     }
 
     #[test]
@@ -417,6 +458,8 @@ mod tests {
             "a b:1",
             "::1:3333",
             "stratum2+tcp://pool:1/key",
+            "stratum2+tcp://pool:1",
+            "stratum+tcp://pool:1/9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72",
             "pool:1/path",
             "a..b:1",
         ] {

@@ -7,9 +7,11 @@ use super::{LinkOrders, Published, ToRouter};
 use crate::config::Pool;
 use crate::machine::Machine;
 use crate::proxy::lease::Submission;
+use crate::proxy::link::Protocol;
 use crate::proxy::link::{Event, Input, Link, Output};
 use crate::proxy::router;
 use crate::stratum::v1::line::Lines;
+use crate::stratum::v2::frame::{Frames, MAX_UP};
 use crate::telemetry::Board;
 use crate::telemetry::log::Repeats;
 use std::future::{Future, poll_fn};
@@ -68,12 +70,27 @@ enum Next {
     Drain,
 }
 
+/// What of a read is not a whole message yet, by protocol.
+enum Unread {
+    Lines(Lines),
+    Frames(Frames),
+}
+
+impl Unread {
+    fn new(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::V1 => Self::Lines(Lines::new(MAX_LINE)),
+            Protocol::V2 => Self::Frames(Frames::new(MAX_UP)),
+        }
+    }
+}
+
 struct Task {
     start: Start,
     tls: Option<TlsConnector>,
     connecting: Option<Connecting>,
     stream: Option<Stream>,
-    lines: Lines,
+    unread: Unread,
     out: Vec<u8>,
     buf: Box<[u8]>,
     board: Arc<Board>,
@@ -83,12 +100,13 @@ struct Task {
 /// Runs one link until it has drained.
 pub async fn run(start: Start, tls: Option<TlsConnector>) {
     let board = start.hub.board.clone();
+    let unread = Unread::new(start.pool.link.protocol);
     let mut task = Task {
         start,
         tls,
         connecting: None,
         stream: None,
-        lines: Lines::new(MAX_LINE),
+        unread,
         out: Vec::new(),
         buf: vec![0; 32 * 1024].into_boxed_slice(),
         board,
@@ -145,14 +163,14 @@ impl Task {
                 match result {
                     Ok(stream) => {
                         self.stream = Some(stream);
-                        self.lines = Lines::new(MAX_LINE);
+                        self.unread = Unread::new(self.start.pool.link.protocol);
                         self.out.clear();
                         link.handle_input(now, Input::Connected);
                     }
                     Err(why) => link.handle_input(now, Input::ConnectFailed(&why)),
                 }
             }
-            Next::Read(len) => self.read_lines(now, len),
+            Next::Read(len) => self.read(now, len),
             Next::Wrote => {}
             Next::Ended(why) => {
                 self.stream = None;
@@ -188,18 +206,41 @@ impl Task {
         }
     }
 
-    fn read_lines(&mut self, now: Instant, len: usize) {
+    fn read(&mut self, now: Instant, len: usize) {
         let mut chunk = &self.buf[..len];
-        while let Some(line) = self.lines.next(&mut chunk) {
-            match line {
-                Ok(line) => {
-                    trace!(line = %line.escape_ascii(), "from pool");
-                    self.start.link.handle_input(now, Input::Line(line));
+        let link = &mut self.start.link;
+        match &mut self.unread {
+            Unread::Lines(lines) => {
+                while let Some(line) = lines.next(&mut chunk) {
+                    let input = match line {
+                        Ok(line) => {
+                            trace!(line = %line.escape_ascii(), "from pool");
+                            Input::Line(line)
+                        }
+                        Err(_) => Input::Overlong,
+                    };
+                    link.handle_input(now, input);
                 }
-                Err(_) => self.start.link.handle_input(now, Input::Overlong),
+                lines.keep(chunk);
+            }
+            Unread::Frames(frames) => {
+                while let Some(frame) = frames.next(&mut chunk) {
+                    let input = match frame {
+                        Ok(frame) => {
+                            trace!(
+                                kind = frame.header.kind,
+                                len = frame.payload.len(),
+                                "from pool"
+                            );
+                            Input::Frame(frame)
+                        }
+                        Err(_) => Input::Overlong,
+                    };
+                    link.handle_input(now, input);
+                }
+                frames.keep(chunk);
             }
         }
-        self.lines.keep(chunk);
     }
 
     async fn carry_out(&mut self) {
@@ -251,9 +292,11 @@ impl Task {
         let (host, port) = redirect.unwrap_or_else(|| (pool.host.clone(), pool.port));
         let port = if port == 0 { pool.port } else { port };
         let tls = self.tls.clone();
+        // The same authority wherever a pool sends us.
+        let authority = pool.authority;
         debug!(pool = %pool.link.name, host, port, "connecting");
         self.connecting = Some(Box::pin(async move {
-            net::connect(&host, port, tls.as_ref()).await
+            net::connect(&host, port, tls.as_ref(), authority).await
         }));
     }
 

@@ -1,5 +1,8 @@
 //! Sockets: plain or TLS behind one type, options, certificates. No protocol.
 
+use super::noise::{self, NoiseStream};
+use crate::stratum::v2::frame;
+use crate::stratum::v2::noise::AuthorityPublic;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -29,6 +32,8 @@ pub enum Stream {
     Plain(TcpStream),
     /// Inside TLS, from either side.
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
+    /// Inside Noise: the frames of Stratum V2.
+    Noise(Box<NoiseStream<TcpStream>>),
 }
 
 impl AsyncRead for Stream {
@@ -40,6 +45,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Noise(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -53,6 +59,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Noise(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -60,6 +67,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Noise(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -67,6 +75,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Noise(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -111,17 +120,31 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(30)))
 }
 
-/// Connects to a pool, through TLS if there is a connector, within [`CONNECT`] for each step.
+/// Connects to a pool, through TLS if there is a connector and through Noise if there is an authority, within [`CONNECT`]
+/// for each step (Noise: [`noise::HANDSHAKE`]).
 ///
 /// # Errors
 /// In words for a person.
-pub async fn connect(host: &str, port: u16, tls: Option<&TlsConnector>) -> Result<Stream, String> {
+pub async fn connect(
+    host: &str,
+    port: u16,
+    tls: Option<&TlsConnector>,
+    authority: Option<AuthorityPublic>,
+) -> Result<Stream, String> {
     let timed_out = |what: &str| format!("{what} took more than {} s", CONNECT.as_secs());
     let stream = tokio::time::timeout(CONNECT, TcpStream::connect((host, port)))
         .await
         .map_err(|_| timed_out("connecting"))?
         .map_err(|error| format!("cannot connect: {error}"))?;
     tune(&stream).map_err(|error| error.to_string())?;
+    if let Some(authority) = authority {
+        // Its own deadline is longer: a pool of SRI's answers only once it has a template.
+        let mut stream = noise::initiate(stream, authority)
+            .await
+            .map_err(|error| format!("the Noise handshake: {error}"))?;
+        stream.set_max(frame::MAX_UP);
+        return Ok(Stream::Noise(Box::new(stream)));
+    }
     let Some(connector) = tls else {
         return Ok(Stream::Plain(stream));
     };

@@ -42,6 +42,8 @@ const SLOW_READER: Duration = Duration::from_secs(30);
 pub struct Start<S> {
     /// The socket.
     pub stream: S,
+    /// What was read of it already.
+    pub first: Vec<u8>,
     /// The machine.
     pub session: Session,
     /// Its id.
@@ -142,6 +144,7 @@ pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
 ) -> impl Future<Output = ()> + Send {
     let Start {
         stream,
+        first,
         session,
         id,
         listener,
@@ -174,6 +177,10 @@ pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
             // The drain may have been told before this session could hear of it.
             conn.mailbox.ring(DRAIN);
         }
+        if !first.is_empty() {
+            conn.read_lines(clock(), &first);
+        }
+        drop(first);
         conn.serve().await;
         conn.shard.left(id);
         conn.end().await;

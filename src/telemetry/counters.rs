@@ -19,11 +19,19 @@ pub enum RefusedConnection {
     Tls,
     /// As many from one address as `limits.per_address` allows.
     PerAddress,
+    /// The Noise handshake failed, or there is no authority key to do one with.
+    Noise,
 }
 
 impl RefusedConnection {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 4] = [Self::Cap, Self::Rate, Self::Tls, Self::PerAddress];
+    pub const ALL: [Self; 5] = [
+        Self::Cap,
+        Self::Rate,
+        Self::Tls,
+        Self::PerAddress,
+        Self::Noise,
+    ];
     /// The metric label.
     pub const fn label(self) -> &'static str {
         match self {
@@ -31,6 +39,7 @@ impl RefusedConnection {
             Self::Rate => "rate",
             Self::Tls => "tls",
             Self::PerAddress => "per_address",
+            Self::Noise => "noise",
         }
     }
 }

@@ -62,6 +62,7 @@ fn mining(work: &Arc<Work>, shares_tx: mpsc::Sender<Box<Submission>>) -> Miner {
     let (ours, stream) = tokio::io::duplex(MAX_LINE);
     let start = Start {
         stream,
+        first: Vec::new(),
         session: logged_in(clock(), work),
         id: SessionId(1),
         listener: ListenerId(0),

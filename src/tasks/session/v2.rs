@@ -5,6 +5,7 @@
 
 use super::super::judge::{Answer, Ticket};
 use super::super::mail::{DRAIN, Mailbox, ORDERS, SEAT, WORK};
+use super::super::noise::NoiseStream;
 use super::super::shard::Shard;
 use super::super::{ToRouter, Works};
 use super::pump::{poll_io, poll_write_all, with_read};
@@ -30,8 +31,8 @@ use tracing::{debug, trace};
 /// What a V2 task is given.
 #[derive(Debug)]
 pub struct Start<S> {
-    /// Plaintext frames.
-    pub stream: S,
+    /// Plaintext frames, sealed below.
+    pub stream: NoiseStream<S>,
     /// The machine.
     pub session: Session,
     /// The connection's own id, known to the board already; its first channel takes it.
@@ -78,7 +79,7 @@ enum Wait {
 }
 
 struct Conn<S> {
-    stream: S,
+    stream: NoiseStream<S>,
     frames: Frames,
     session: Session,
     own: SessionId,
@@ -247,9 +248,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 Some(Err(_)) => self.session.handle_input(now, Input::TooLong),
                 None => break,
             }
-            self.frames.set_max(self.session.max_payload());
         }
         self.frames.keep(chunk);
+        let most = self.session.max_payload();
+        self.frames.set_max(most);
+        self.stream.set_max(most);
     }
 
     /// Everything that came by mail; work last and once, so that it can go to all channels together.
