@@ -8,7 +8,6 @@ use crate::stratum::v2::message::{
     OpenStandardMiningChannelSuccess, REQUIRES_STANDARD_JOBS, REQUIRES_VERSION_ROLLING, SetTarget,
     UpdateChannel, UpdateChannelError,
 };
-use crate::work::Target;
 
 fn refused(world: &mut World, request_id: u32, why: &'static str) {
     let error = OpenMiningChannelError {
@@ -17,12 +16,6 @@ fn refused(world: &mut World, request_id: u32, why: &'static str) {
     };
     assert_eq!(world.said(), [FromPool::OpenMiningChannelError(error)]);
     assert_eq!(world.end, None, "only the channel is refused");
-}
-
-/// The target of a difficulty, in wire order.
-fn target(difficulty: f64) -> [u8; 32] {
-    let difficulty = Difficulty::new(difficulty).expect("within range");
-    Target::from_difficulty(difficulty).to_le_bytes()
 }
 
 fn close(channel_id: u32) -> CloseChannel<'static> {
@@ -51,14 +44,14 @@ fn a_standard_channel_is_given_its_whole_extranonce_and_an_extended_one_the_head
     let standard = OpenStandardMiningChannelSuccess {
         request_id: 41,
         channel_id: FIRST,
-        target: [0xff; 32],
+        target: target(Difficulty::MIN.value()),
         extranonce_prefix: &[0x0a, 0x0b, 0x0d, 0, 0, 0, 0, 0],
         group_channel_id: GROUP,
     };
     let extended = OpenExtendedMiningChannelSuccess {
         request_id: 42,
         channel_id: FIRST + 1,
-        target: [0xff; 32],
+        target: target(Difficulty::MIN.value()),
         extranonce_size: 4,
         extranonce_prefix: &[0x0a, 0x0b, 0x0e, 0],
         group_channel_id: GROUP,
@@ -215,7 +208,7 @@ fn a_limit_one_below_a_target_of_ours_gets_the_next_target() {
     assert_eq!(opened_under(below), Some(target(128.0)));
 }
 
-// sv2: 5.3.2 the nominal hash rate sets the first target
+// sv2: 5.3.2 the nominal hash rate sets the target of the first job
 #[test]
 fn a_client_that_tells_its_hash_rate_begins_where_it_is_wanted() {
     let mut world = World::with(starting_at(1.0), 0);
@@ -225,10 +218,12 @@ fn a_client_that_tells_its_hash_rate_begins_where_it_is_wanted() {
         nominal_hash_rate: rate,
         ..standard(1)
     }));
-    let [FromPool::OpenStandardMiningChannelSuccess(open)] = world.said()[..] else {
-        panic!("it was opened");
+    world.opened();
+    world.block();
+    let FromPool::SetTarget(told) = world.said()[0] else {
+        panic!("before the first job");
     };
-    assert_eq!(open.target, target(512.0));
+    assert_eq!(told.maximum_target, target(512.0));
 }
 
 // sv2: 5.3.7 a maximum_target below the present one is reflected by SetTarget

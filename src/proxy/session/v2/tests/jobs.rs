@@ -5,7 +5,7 @@ use crate::stratum::v2::message::{
     NewExtendedMiningJob, NewMiningJob, REQUIRES_STANDARD_JOBS, REQUIRES_VERSION_ROLLING,
     SetNewPrevHash, SetTarget,
 };
-use crate::work::{Share, Target};
+use crate::work::Share;
 
 /// Kinds and channels of what was said.
 fn order(said: &[FromPool<'_>]) -> Vec<(&'static str, u32)> {
@@ -157,7 +157,6 @@ fn a_client_without_extended_jobs_never_sees_one() {
 #[test]
 fn a_new_target_comes_before_its_job_and_counts_for_no_earlier_one() {
     let mut world = World::with(starting_at(Difficulty::MIN.value()), 0);
-    world.pool_difficulty = Difficulty::ONE;
     world.extended(4);
     let old = world.block();
     for sequence in 0..40 {
@@ -207,7 +206,6 @@ fn a_new_target_comes_before_its_job_and_counts_for_no_earlier_one() {
 #[test]
 fn a_watched_channel_is_told_an_easier_target_with_its_next_job() {
     let mut world = World::mining(starting_at(1024.0));
-    world.pool_difficulty = Difficulty::new(1024.0).expect("within range");
     world.of(OWN, session::Input::Watched(true));
     assert_eq!(world.said(), []);
     world.pass(GAP);

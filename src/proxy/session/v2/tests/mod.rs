@@ -23,7 +23,7 @@ use crate::stratum::v2::message::{
     FromPool, OpenExtendedMiningChannel, OpenStandardMiningChannel, SetupConnection,
     SubmitSharesExtended, SubmitSharesStandard,
 };
-use crate::work::{Difficulty, Lane, Layout, LinkId, Parts, Work, WorkId, share, vardiff};
+use crate::work::{Difficulty, Lane, Layout, LinkId, Parts, Target, Work, WorkId, share, vardiff};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -38,6 +38,12 @@ const FIRST: u32 = GROUP + 1;
 const OWN: SessionId = SessionId(100);
 /// Longer than the shortest time between two jobs.
 const GAP: Duration = Duration::from_millis(250);
+
+/// The target of a difficulty, in wire order.
+fn target(difficulty: f64) -> [u8; 32] {
+    let difficulty = Difficulty::new(difficulty).expect("within range");
+    Target::from_difficulty(difficulty).to_le_bytes()
+}
 
 /// Writes one message into a buffer.
 macro_rules! frame {
@@ -139,7 +145,7 @@ impl World {
             works: 0,
             generation: 0,
             network: 0x1705_1234,
-            pool_difficulty: Difficulty::MIN,
+            pool_difficulty: Difficulty::MAX,
             counts: Judged::default(),
         }
     }

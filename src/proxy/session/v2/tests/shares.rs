@@ -6,7 +6,6 @@ use crate::stratum::v2::message::{
     SubmitSharesSuccess, UpdateChannel,
 };
 use crate::stratum::v2::{code, tlv};
-use crate::work::Target;
 
 fn success(channel_id: u32, last_sequence_number: u32, count: u32, sum: u64) -> FromPool<'static> {
     FromPool::SubmitSharesSuccess(SubmitSharesSuccess {
@@ -191,21 +190,6 @@ fn what_is_wrong_with_a_share_is_said_by_its_code() {
         };
         assert_eq!(answer(&mut world, share), success(FIRST, sequence, 1, 0));
     }
-}
-
-#[test]
-fn a_version_that_was_not_to_be_rolled_is_refused_as_such() {
-    let mut world = World::connected(config(), 0);
-    world.says(frame!(setup(0)));
-    world.extended(4);
-    let job = world.block();
-    world.out.clear();
-    let rolled = SubmitSharesExtended {
-        version: VERSION ^ 0x2000,
-        ..found_extended(FIRST, 1, job)
-    };
-    let expected = error(FIRST, 1, code::VERSION_ROLLING_NOT_ALLOWED);
-    assert_eq!(answer(&mut world, rolled), expected);
 }
 
 // sv2: 5.3.17 after a SetNewPrevHash older jobs are not valid
