@@ -180,7 +180,7 @@ impl Router {
                 .outputs
                 .push_back(Output::Close(holder, Close::Resumed)),
             Seating::Refused(wish, why) => {
-                self.outputs.push_back(Output::NoSeat(wish.session, why))
+                self.outputs.push_back(Output::NoSeat(wish.session, why));
             }
             Seating::Seated(wish, seat) => {
                 let Wish {
