@@ -31,8 +31,10 @@ pub(super) enum State {
     Seating,
     /// Answered: it may mine.
     Open,
-    /// Over, as soon as its shares have their verdicts.
+    /// Over, as soon as its shares have their verdicts; its client hears of it then.
     Ending(Close),
+    /// The same, but its client knows: nothing is sent for it any more.
+    Left(Close),
 }
 
 /// What kind of jobs it takes.
@@ -71,10 +73,15 @@ impl Channel {
         Target::from_difficulty(difficulty).to_le_bytes()
     }
 
+    /// Nothing is to be mined on it any more.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Ending(_) | State::Left(_))
+    }
+
     /// Why it is over.
     pub(super) fn ended(&self) -> Close {
         match self.state {
-            State::Ending(why) => why,
+            State::Ending(why) | State::Left(why) => why,
             State::Seating | State::Open => Close::Peer,
         }
     }
@@ -182,9 +189,13 @@ impl Session {
 
     /// The power of two whose target is the first at or below this one; `None`: harder than any that we give.
     fn floor(&self, max_target: &[u8; 32]) -> Option<Difficulty> {
-        let difficulty = Target::from_le_bytes(max_target).difficulty();
-        let floor = Difficulty::new(difficulty.max(Difficulty::MIN.value()))?;
-        let floor = floor.ceil_to_power_of_two();
+        let limit = Target::from_le_bytes(max_target);
+        let floor = Difficulty::new(limit.difficulty().max(Difficulty::MIN.value()))?;
+        let mut floor = floor.ceil_to_power_of_two();
+        // A limit a little below a target of ours rounds to the same difficulty.
+        if !limit.is_met_by(&Target::from_difficulty(floor).to_le_bytes()) {
+            floor = floor.scaled(2.0);
+        }
         (floor.value() <= self.config.vardiff.max.value()).then_some(floor)
     }
 
@@ -212,7 +223,7 @@ impl Session {
     pub(super) fn of(&mut self, now: Instant, session: SessionId, input: session::Input<'_>) {
         let Some(at) = self.place(session) else {
             // A verdict or a lease may cross its end.
-            return;
+            return self.of_gone(now, session, &input);
         };
         match input {
             session::Input::Seated(seat, lease) => self.seated(now, at, *seat, lease),
@@ -239,6 +250,15 @@ impl Session {
         }
     }
 
+    /// What became of the last shares of a channel that is over counts like any other.
+    fn of_gone(&mut self, now: Instant, session: SessionId, input: &session::Input<'_>) {
+        let gone = self.gone.iter_mut().find(|c| c.mining.id == session);
+        if let (Some(channel), session::Input::Submitted(worker, result, hashes)) = (gone, input) {
+            channel.mining.submitted(worker, *result, *hashes);
+            channel.mining.observe(now, true);
+        }
+    }
+
     fn seated(&mut self, now: Instant, at: usize, seat: Seat, lease: Lease) {
         let channel = &mut self.channels[at];
         if channel.state != State::Seating {
@@ -249,6 +269,10 @@ impl Session {
         let (own, rolled) = (layout.lane - seat.width, layout.rolled + seat.width);
         let lane = seat.lane.bytes(layout);
         channel.mining.sit(seat, agent);
+        if self.closing.is_some() {
+            // Its lane goes back with the connection.
+            return;
+        }
         if let Kind::Extended(wanted) = &mut channel.kind {
             if *wanted > rolled {
                 return self.unseated(at, code::MIN_EXTRANONCE_SIZE_TOO_LARGE);
@@ -297,10 +321,10 @@ impl Session {
     /// There is no place for it, or none that fits.
     fn unseated(&mut self, at: usize, why: &str) {
         let channel = &mut self.channels[at];
-        if matches!(channel.state, State::Ending(_)) {
+        if channel.state != State::Seating {
             return;
         }
-        channel.state = State::Ending(Close::NoSeat);
+        channel.state = State::Left(Close::NoSeat);
         let request_id = channel.request_id;
         self.refuse_open(request_id, why);
     }
@@ -342,35 +366,36 @@ impl Session {
         self.channels.push(channel);
     }
 
-    /// SV2 5.3.9: by the id of the group all of its channels are meant.
-    pub(super) fn close_by_client(&mut self, now: Instant, id: u32) {
+    /// SV2 5.3.9: by the id of the group all of its channels are meant. One that was not told yet has no id.
+    pub(super) fn close_by_client(&mut self, id: u32) {
         for channel in &mut self.channels {
-            if (id == GROUP || channel.id == id) && !matches!(channel.state, State::Ending(_)) {
-                channel.state = State::Ending(Close::Peer);
+            if (id == GROUP || channel.id == id) && channel.state != State::Seating {
+                channel.state = State::Left(channel.ended());
             }
         }
-        self.sweep(now);
     }
 
     pub(super) fn close_by_us(&mut self, at: usize, why: Close) {
         let channel = &mut self.channels[at];
-        if channel.state == State::Open {
-            CloseChannel {
-                channel_id: channel.id,
-                reason_code: clip(why.label()),
-            }
-            .write(&mut self.out);
-        } else if channel.state == State::Seating {
-            return self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED);
+        match channel.state {
+            State::Seating => self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED),
+            State::Open => channel.state = State::Ending(why),
+            State::Ending(_) | State::Left(_) => {}
         }
-        self.channels[at].state = State::Ending(why);
     }
 
     /// Channels that are over and owe nothing any more leave.
     pub(super) fn sweep(&mut self, now: Instant) {
-        let over = |c: &Channel| matches!(c.state, State::Ending(_)) && c.judging.is_empty();
+        let over = |c: &Channel| c.is_over() && c.judging.is_empty();
         while let Some(at) = self.channels.iter().position(|c| over(c)) {
             let mut channel = self.channels.remove(at);
+            if let State::Ending(why) = channel.state {
+                CloseChannel {
+                    channel_id: channel.id,
+                    reason_code: clip(why.label()),
+                }
+                .write(&mut self.out);
+            }
             channel.mining.observe(now, true);
             self.gone.push(channel);
             self.channelless_since = now;

@@ -87,8 +87,12 @@ impl Session {
             a.issue.work.id == b.issue.work.id && a.told.clean == b.told.clean && a.rolls == b.rolls
         };
         due.windows(2).all(|pair| alike(&pair[0], &pair[1]))
-            // SV2 5.3.15: the first job of a standard channel is a NewMiningJob of its own.
-            && due.iter().all(|due| self.channels[due.at].tip_ntime != 0)
+            && due.iter().all(|due| {
+                let channel = &self.channels[due.at];
+                // SV2 5.3.15: the first job of a standard channel is a NewMiningJob of its own. And one that waits for its
+                // root may be the one that brings its channel the block that this one builds on.
+                channel.tip_ntime != 0 && channel.rooting.is_none()
+            })
     }
 
     fn tell_group(&mut self, due: &[Due]) {

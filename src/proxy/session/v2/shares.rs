@@ -74,7 +74,7 @@ impl Session {
             Ok(None)
         };
         let Ok(worker) = worker else {
-            return self.unreadable(now, &submit);
+            return self.unreadable(&submit);
         };
         let worker = worker
             .filter(|name| !name.is_empty())
@@ -120,7 +120,7 @@ impl Session {
     }
 
     /// A share whose worker's name cannot be read.
-    fn unreadable(&mut self, _now: Instant, submit: &Submit) {
+    fn unreadable(&mut self, submit: &Submit) {
         let Some(at) = self.open_at(submit.channel_id) else {
             return self.error(
                 submit.channel_id,
@@ -176,6 +176,9 @@ impl Session {
             return;
         }
         let Batch { last, count, sum } = std::mem::take(&mut channel.batch);
+        if matches!(channel.state, State::Left(_)) {
+            return;
+        }
         SubmitSharesSuccess {
             channel_id: channel.id,
             last_sequence_number: last,
@@ -196,6 +199,9 @@ impl Session {
     ) {
         let channel = &mut self.channels[at];
         let patience = channel.mining.rejected(worker, why, hashes);
+        if matches!(channel.state, State::Left(_)) {
+            return;
+        }
         let id = channel.id;
         let target = channel.target();
         self.error(id, sequence_number, error_code(why));
