@@ -229,7 +229,7 @@ fn lanes(
     let first = section.take("first", findings, |v| units::whole(v, &(0..=u32::MAX)));
     let (layout, first) = (layout?, first?);
     if let Some(pinned) = layout {
-        let lanes = pinned.lanes();
+        let lanes = pinned.singles();
         let connections = limits.map_or(0, |limits| limits.connections as u64);
         if lanes < connections {
             let message = format!("{lanes} lanes are too few for limits.connections {connections}");
@@ -238,8 +238,9 @@ fn lanes(
             let message = format!("{lanes} lanes for {connections} connections leave few to rest");
             section.say(Severity::Warning, "layout", message, findings);
         }
-        if u64::from(first) >= lanes {
-            let message = format!("{first} is beyond the last lane, {}", lanes - 1);
+        let last = pinned.lanes() - 1;
+        if u64::from(first) > last {
+            let message = format!("{first} is beyond the last lane, {last}");
             section.say(Severity::Error, "first", message, findings);
         }
     }

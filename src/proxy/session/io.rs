@@ -88,6 +88,8 @@ pub enum Input<'a> {
 pub enum NoSeat {
     /// All lanes are taken or at rest.
     Full,
+    /// It wants to roll more than a lane can be: no byte would be left that is ours.
+    TooWide,
 }
 
 /// What a session wants done.

@@ -7,7 +7,7 @@ use super::shares::{Batch, Judging};
 use super::{GROUP, Output, Session};
 use crate::proxy::lease::{Issue, Lease, Seat, SessionId};
 use crate::proxy::session::mining::Mining;
-use crate::proxy::session::{self, Attach, Close, Event};
+use crate::proxy::session::{self, Attach, Close, Event, NoSeat};
 use crate::stratum::label::worker_label;
 use crate::stratum::v2::code;
 use crate::stratum::v2::message::{
@@ -227,7 +227,12 @@ impl Session {
         };
         match input {
             session::Input::Seated(seat, lease) => self.seated(now, at, *seat, lease),
-            session::Input::NoSeat(_) => self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED),
+            session::Input::NoSeat(NoSeat::Full) => {
+                self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED);
+            }
+            session::Input::NoSeat(NoSeat::TooWide) => {
+                self.unseated(at, code::MIN_EXTRANONCE_SIZE_TOO_LARGE);
+            }
             session::Input::Lease(lease) => {
                 self.channels[at].mining.lease(lease);
                 self.issue(now);
