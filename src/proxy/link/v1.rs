@@ -188,7 +188,8 @@ impl Link {
         }
         self.suggested_for = now;
         let id = self.ledger.ask(Asked::Other);
-        request::suggest_difficulty(&mut self.out, id, self.wanted_difficulty());
+        let wanted = self.wanted_difficulty();
+        request::suggest_difficulty(&mut self.out, id, wanted);
     }
 
     fn set_extranonce(&mut self, now: Instant, extranonce: Extranonce) {
