@@ -29,6 +29,10 @@ mod submit;
 mod v1;
 #[path = "../fuzz/checks/v2.rs"]
 mod v2;
+#[path = "../fuzz/checks/v2_miner.rs"]
+mod v2_miner;
+#[path = "../fuzz/checks/v2_session.rs"]
+mod v2_session;
 
 #[test]
 fn lines_hold_for_the_whole_corpus() {
@@ -65,6 +69,11 @@ fn feeds_hold_for_the_whole_corpus() {
 #[test]
 fn sessions_hold_for_the_whole_corpus() {
     replay("session", session::session);
+}
+
+#[test]
+fn v2_sessions_hold_for_the_whole_corpus() {
+    replay("v2_session", v2_session::v2_session);
 }
 
 #[test]
