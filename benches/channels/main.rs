@@ -5,7 +5,6 @@
 //! Compare ratios of one run, not nanoseconds of two machines. Invariant: every share that is timed is accepted.
 
 #[path = "../../tests/oracle_sv2/channel.rs"]
-#[expect(dead_code, reason = "the oracle's tests use more of it")]
 mod channel;
 mod lab;
 mod memory;
