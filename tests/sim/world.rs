@@ -218,6 +218,7 @@ pub fn link_config(plan: &Plan, at: usize) -> sluice::proxy::link::Config {
         version_mask: POLICY,
         reconnect_hosts: Vec::new(),
         shares_per_second: plan.shares_per_second,
+        easiest: Difficulty::MIN,
         refresh: plan.refresh,
         seed: plan.seed ^ at as u64,
     }

@@ -6,8 +6,9 @@ use super::setup::ROLLED;
 use super::shares::{Batch, Judging};
 use super::{GROUP, Output, Session};
 use crate::proxy::lease::{Issue, Lease, Seat, SessionId};
+use crate::proxy::session::jobs::KEPT;
 use crate::proxy::session::mining::Mining;
-use crate::proxy::session::{self, Attach, Close, Event};
+use crate::proxy::session::{self, Attach, Close, Event, NoSeat};
 use crate::stratum::label::worker_label;
 use crate::stratum::v2::code;
 use crate::stratum::v2::message::{
@@ -16,7 +17,7 @@ use crate::stratum::v2::message::{
     SetCustomMiningJob, SetCustomMiningJobError, SetTarget, UpdateChannel, UpdateChannelError,
     clip,
 };
-use crate::work::{Difficulty, Target};
+use crate::work::{Difficulty, Target, WorkId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,6 +63,9 @@ pub(super) struct Channel {
     pub(super) tip_ntime: u32,
     /// A job that waits for its merkle root; whether it is clean.
     pub(super) rooting: Option<(Arc<Issue>, bool)>,
+    /// The merkle roots of the jobs that a standard channel was told one by one, oldest first: its shares need no other
+    /// hash than their header's.
+    pub(super) roots: VecDeque<(WorkId, [u8; 32])>,
     /// The driver was told that it is over.
     pub(super) told_gone: bool,
 }
@@ -71,6 +75,21 @@ impl Channel {
     pub(super) fn target(&self) -> [u8; 32] {
         let difficulty = self.mining.advertised.unwrap_or(Difficulty::MIN);
         Target::from_difficulty(difficulty).to_le_bytes()
+    }
+
+    /// Remembers the root of a job, as long as the job itself is.
+    pub(super) fn keep_root(&mut self, id: WorkId, root: [u8; 32]) {
+        if self.roots.len() == KEPT {
+            self.roots.pop_front();
+        }
+        self.roots.push_back((id, root));
+    }
+
+    /// The root of a job, newest first.
+    pub(super) fn root(&self, id: WorkId) -> Option<Box<[u8; 32]>> {
+        let mut newest = self.roots.iter().rev();
+        let found = newest.find(|(known, _)| *known == id);
+        found.map(|(_, root)| Box::new(*root))
     }
 
     /// Nothing is to be mined on it any more.
@@ -159,6 +178,7 @@ impl Session {
             batch: Batch::default(),
             tip_ntime: 0,
             rooting: None,
+            roots: VecDeque::new(),
             told_gone: false,
         };
         self.next_channel += 1;
@@ -227,7 +247,12 @@ impl Session {
         };
         match input {
             session::Input::Seated(seat, lease) => self.seated(now, at, *seat, lease),
-            session::Input::NoSeat(_) => self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED),
+            session::Input::NoSeat(NoSeat::Full) => {
+                self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED);
+            }
+            session::Input::NoSeat(NoSeat::TooWide) => {
+                self.unseated(at, code::MIN_EXTRANONCE_SIZE_TOO_LARGE);
+            }
             session::Input::Lease(lease) => {
                 self.channels[at].mining.lease(lease);
                 self.issue(now);

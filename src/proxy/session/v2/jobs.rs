@@ -150,6 +150,7 @@ impl Session {
             return;
         };
         if channel.state == State::Open {
+            channel.keep_root(work.id, *root);
             standard_job(&mut self.out, channel, work, clean, root);
         }
     }
