@@ -39,6 +39,8 @@ mod v2_pool;
 mod v2_says;
 #[path = "../fuzz/checks/v2_session.rs"]
 mod v2_session;
+#[path = "../fuzz/checks/v2_talk.rs"]
+mod v2_talk;
 
 #[test]
 fn lines_hold_for_the_whole_corpus() {

@@ -7,7 +7,7 @@ use sluice::stratum::v2::code;
 use sluice::stratum::v2::frame::{Frame, HEADER, Header};
 use sluice::stratum::v2::message::{FromMiner, FromPool, SubmitSharesError};
 use sluice::work::Target;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// `SetCustomMiningJob.Error`, which a proxy writes and never reads.
 const CUSTOM_JOB_ERROR: u8 = 0x24;
@@ -42,6 +42,9 @@ pub(crate) struct Miner {
     pub(crate) set_up: bool,
     standard_jobs: bool,
     wishes: HashMap<u32, Vec<Wish>>,
+    /// Numbers that were used twice: of such requests nobody can tell which was answered.
+    twice: HashSet<u32>,
+    asked: HashSet<u32>,
     channels: BTreeMap<u32, Channel>,
     updating: Option<(u32, [u8; 32])>,
     /// Shares on channels that were open, which must be counted.
@@ -99,6 +102,9 @@ impl Miner {
     }
 
     fn wish(&mut self, request_id: u32, standard: bool, max_target: [u8; 32]) {
+        if !self.asked.insert(request_id) {
+            self.twice.insert(request_id);
+        }
         let wishes = self.wishes.entry(request_id).or_default();
         wishes.push(Wish {
             standard,
@@ -164,7 +170,6 @@ impl Miner {
                 self.opened(open.request_id, open.channel_id, false, open.target);
             }
             FromPool::OpenMiningChannelError(error) => {
-                // Which of two with one number was refused, nobody can tell.
                 let wishes = self.wishes.get_mut(&error.request_id);
                 wishes.and_then(Vec::pop).expect("nobody asked");
             }
@@ -208,13 +213,13 @@ impl Miner {
     fn opened(&mut self, request_id: u32, id: u32, standard: bool, target: [u8; 32]) {
         assert!(id != GROUP, "the group's id");
         let wishes = self.wishes.entry(request_id).or_default();
+        let several = self.twice.contains(&request_id);
         let at = wishes.iter().position(|wish| wish.standard == standard);
-        let wish = wishes.swap_remove(at.expect("nobody asked"));
-        let several = !wishes.is_empty();
+        assert!(!wishes.is_empty(), "nobody asked");
+        let wish = wishes.swap_remove(at.unwrap_or_default());
         let channel = Channel {
             closed: false,
             standard,
-            // Of two with one number, it may be either's.
             max_target: if several { [0xff; 32] } else { wish.max_target },
             target,
             sent: 0,

@@ -1,5 +1,5 @@
 //! What must hold for any life of a V2 connection: the machine under a program of steps, checked against the reference in
-//! `v2_miner`.
+//! `v2_miner`. What the client says is in `v2_talk`.
 //!
 //! Not a driver of sockets and not a test of meaning. The program plays client, router, judge and clock; after every step
 //! the machine is drained and what came out is checked.
@@ -8,17 +8,13 @@ use crate::program::{Program, Turn, pass_time};
 use crate::v2_miner::Miner;
 use sluice::machine::Machine;
 use sluice::proxy::lease::{Issue, LaneMemory, Lease, ListenerId, ResumeToken, Seat, SessionId};
-use sluice::proxy::session::v2::{GROUP, Input, Output, Session};
+use sluice::proxy::session::v2::{Input, Output, Session};
 use sluice::proxy::session::{
     Attach, Bucket, Close, Config, Event, Input as Of, JudgeRequest, NoSeat, Output as Wish,
     WallAnchor,
 };
 use sluice::proxy::tally::{Drop as Dropped, Judged};
-use sluice::stratum::v2::frame::{Frames, HEADER, Header};
-use sluice::stratum::v2::message::{
-    CloseChannel, Numbers, OpenExtendedMiningChannel, OpenStandardMiningChannel, RequestExtensions,
-    SetCustomMiningJob, SetupConnection, SubmitSharesExtended, SubmitSharesStandard, UpdateChannel,
-};
+use sluice::stratum::v2::frame::{Frames, HEADER};
 use sluice::work::{
     Difficulty, Lane, Layout, LinkId, Parts, Proof, Target, Work, WorkId, share, vardiff,
 };
@@ -27,8 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-const UNIX_S: u64 = 1_700_000_000;
-const ROLLED: u32 = 0x1fff_e000;
+pub(crate) const UNIX_S: u64 = 1_700_000_000;
+pub(crate) const ROLLED: u32 = 0x1fff_e000;
 const CHANNELS: usize = 8;
 /// More than one input can honestly cause: a few for each channel.
 const MOST_OUTPUTS: usize = 8 * (CHANNELS + 1);
@@ -38,22 +34,29 @@ const MOST_BYTES: usize = 8 << 10;
 /// Runs a program.
 pub(crate) fn v2_session(data: &[u8]) {
     let mut world = World::new(Program::new(data));
-    while !world.program.is_empty() && !world.closed {
+    while !world.program.is_empty() {
         world.step();
+        if world.closed {
+            world.again();
+        }
     }
     world.end();
 }
 
-struct World<'a> {
-    program: Program<'a>,
+pub(crate) struct World<'a> {
+    pub(crate) program: Program<'a>,
     now: Instant,
     machine: Session,
-    miner: Miner,
+    config: Arc<Config>,
+    /// What the listener's pools let a miner roll.
+    mask: u32,
+    pub(crate) miner: Miner,
     sessions: HashSet<SessionId>,
     closed_channels: HashSet<SessionId>,
     attaching: VecDeque<(SessionId, Attach)>,
     judging: VecDeque<(SessionId, JudgeRequest)>,
     rooting: VecDeque<(SessionId, Arc<Work>, Lane)>,
+    pub(crate) requests: u32,
     works: Vec<Arc<Issue>>,
     generations: [u64; 3],
     lanes: u32,
@@ -74,7 +77,9 @@ impl<'a> World<'a> {
         let ids = Arc::new(AtomicU64::new(2));
         let prompt = program.flag();
         Self {
-            machine: Session::new(now, SessionId(1), ids, config, mask),
+            machine: Session::new(now, SessionId(1), ids, config.clone(), mask),
+            config,
+            mask,
             layout: program.pick(&[Layout::WIDE, Layout { lane: 2, rolled: 2 }]),
             forged: program.flag().then(|| program.byte()),
             program,
@@ -85,6 +90,7 @@ impl<'a> World<'a> {
             attaching: VecDeque::new(),
             judging: VecDeque::new(),
             rooting: VecDeque::new(),
+            requests: 0,
             works: Vec::new(),
             generations: [0; 3],
             lanes: 0,
@@ -95,10 +101,28 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The next connection in the same world.
+    fn again(&mut self) {
+        self.end();
+        let fresh = World::new(Program::new(&[]));
+        let old = std::mem::replace(self, fresh);
+        self.machine = old.fresh();
+        (self.config, self.mask) = (old.config, old.mask);
+        (self.program, self.now, self.prompt) = (old.program, old.now, old.prompt);
+        (self.layout, self.forged) = (old.layout, old.forged);
+        (self.works, self.generations, self.lanes) = (old.works, old.generations, old.lanes);
+    }
+
+    fn fresh(&self) -> Session {
+        let ids = Arc::new(AtomicU64::new(2));
+        let config = self.config.clone();
+        Session::new(self.now, SessionId(1), ids, config, self.mask)
+    }
+
     fn step(&mut self) {
         match self.program.byte() % 24 {
             0 | 1 => self.wait(),
-            2 => self.set_up(),
+            2 if !self.miner.set_up || self.program.byte() < 8 => self.set_up(),
             3 => self.greet(),
             4 => self.open(true),
             5 => self.open(false),
@@ -114,17 +138,7 @@ impl<'a> World<'a> {
             18 => self.root(),
             19 => self.judge(),
             20 | 21 => self.orders(),
-            22 => {
-                let channel_id = u32::from(self.program.byte() % 4);
-                self.say(|out| {
-                    SetCustomMiningJob {
-                        channel_id,
-                        request_id: 5,
-                        job: b"x",
-                    }
-                    .write(out);
-                });
-            }
+            22 => self.custom_job(),
             23 if self.program.byte() < 4 => self.ending(),
             _ => {}
         }
@@ -143,176 +157,7 @@ impl<'a> World<'a> {
         self.now = target;
     }
 
-    fn set_up(&mut self) {
-        let protocol = self.program.pick(&[0, 0, 0, 0, 1]);
-        let flags = self.program.pick(&[0, 0, 4, 1, 5, 2, u32::MAX]);
-        let max_version = self.program.pick(&[2, 2, 2, 1]);
-        self.say(|out| setup(protocol, max_version, flags).write(out));
-    }
-
-    /// The usual opening, so that little input gets far.
-    fn greet(&mut self) {
-        if !self.miner.set_up {
-            self.say(|out| setup(0, 2, 0).write(out));
-        }
-        self.open(true);
-        self.seat();
-        self.open(false);
-        self.seat();
-        self.make_work();
-    }
-
-    fn open(&mut self, standard: bool) {
-        let request_id = u32::from(self.program.byte() % 4);
-        let nominal_hash_rate = self.program.pick(&[0.0, 1e12, 1e30, 1.0]);
-        let max_target = self.target();
-        let size = self.program.pick(&[0, 4, 4, 5, 6, 8, 32, 33, 0xffff]);
-        self.say(|out| {
-            if standard {
-                let open = OpenStandardMiningChannel {
-                    request_id,
-                    user_identity: b"farm.rig",
-                    nominal_hash_rate,
-                    max_target,
-                };
-                open.write(out);
-            } else {
-                let open = OpenExtendedMiningChannel {
-                    request_id,
-                    user_identity: b"<b>",
-                    nominal_hash_rate,
-                    max_target,
-                    min_extranonce_size: size,
-                };
-                open.write(out);
-            }
-        });
-    }
-
-    /// All of it, none, and around powers of two.
-    fn target(&mut self) -> [u8; 32] {
-        let mut target = [0xff; 32];
-        match self.program.byte() {
-            0..=127 => {}
-            128..=159 => target = [0; 32],
-            place => {
-                target = [0; 32];
-                target[usize::from(place % 32)] = self.program.byte();
-                target[usize::from(self.program.byte() % 32)] = 1;
-            }
-        }
-        target
-    }
-
-    fn share_standard(&mut self) {
-        let (channel_id, share) = self.found();
-        self.say(|out| {
-            SubmitSharesStandard {
-                channel_id,
-                ..share
-            }
-            .write(out);
-        });
-    }
-
-    fn share_extended(&mut self) {
-        let (channel_id, share) = self.found();
-        let size = self.program.pick(&[4, 4, 4, 2, 6, 0, 32]);
-        let tail = self.program.pick(&[
-            &b""[..],
-            b"\x02\x00\x01\x02\x00me",
-            b"\x02\x00\x01\x21\x00",
-            b"\x00\x02\x01",
-        ]);
-        let extranonce = [self.program.byte(); 32];
-        self.say(|out| {
-            SubmitSharesExtended {
-                channel_id,
-                sequence_number: share.sequence_number,
-                job_id: share.job_id,
-                nonce: share.nonce,
-                ntime: share.ntime,
-                version: share.version,
-                extranonce: &extranonce[..size],
-                tlv: tail,
-            }
-            .write(out);
-        });
-    }
-
-    /// A share near every limit.
-    fn found(&mut self) -> (u32, SubmitSharesStandard) {
-        let (id, job) = self.miner.channel(self.program.byte()).unwrap_or((2, 1));
-        let channel_id = self.program.pick(&[id, id, id, id, id, GROUP, 0, id + 1]);
-        let share = SubmitSharesStandard {
-            channel_id,
-            sequence_number: u32::from(self.program.byte()),
-            job_id: job.wrapping_sub(self.program.pick(&[0, 0, 0, 1, 2, 40])),
-            nonce: u32::from(self.program.byte()),
-            ntime: UNIX_S as u32 + self.program.pick(&[255, 255, 255, 0, 7000, 8000]),
-            version: 0x2000_0000 ^ self.program.pick(&[0, 0, 0x2000, ROLLED, 1]),
-        };
-        (channel_id, share)
-    }
-
-    fn update(&mut self) {
-        let (id, _) = self.miner.channel(self.program.byte()).unwrap_or((2, 1));
-        let channel_id = self.program.pick(&[id, id, id, GROUP, 0]);
-        let nominal_hash_rate = self.program.pick(&[0.0, 1e12, 1e30, 1.0]);
-        let maximum_target = self.target();
-        self.say(|out| {
-            UpdateChannel {
-                channel_id,
-                nominal_hash_rate,
-                maximum_target,
-            }
-            .write(out);
-        });
-    }
-
-    fn close_channel(&mut self) {
-        let (id, _) = self.miner.channel(self.program.byte()).unwrap_or((2, 1));
-        let channel_id = self.program.pick(&[id, id, id, GROUP, 0, id + 1]);
-        self.say(|out| {
-            CloseChannel {
-                channel_id,
-                reason_code: b"",
-            }
-            .write(out);
-        });
-    }
-
-    fn extensions(&mut self) {
-        let asked = [[self.program.byte() % 4, 0], [2, 0]];
-        let count = usize::from(self.program.byte() % 3);
-        self.say(|out| {
-            RequestExtensions {
-                request_id: 1,
-                requested_extensions: Numbers(&asked[..count]),
-            }
-            .write(out);
-        });
-    }
-
-    /// Any bytes as the payload of any kind.
-    fn raw(&mut self) {
-        let extension = self.program.pick(&[0, 0, 0x8000, 1, 0x4000, 0xc000]);
-        let kind = self.program.byte() % 0x28;
-        let payload = self.program.line();
-        let payload = &payload[..payload.len().min(1000)];
-        let header = Header {
-            extension: extension & 0x7fff,
-            channel_message: extension & 0x8000 != 0,
-            kind,
-            length: payload.len() as u32,
-        };
-        self.say(|out| {
-            header.write(out);
-            out.extend_from_slice(payload);
-        });
-    }
-
-    fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.closed || self.machine.paused_until(self.now).is_some() {
             return;
         }
@@ -338,7 +183,7 @@ impl<'a> World<'a> {
         );
     }
 
-    fn seat(&mut self) {
+    pub(crate) fn seat(&mut self) {
         let Some((id, attach)) = self.attaching.pop_front() else {
             return;
         };
@@ -366,7 +211,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn make_work(&mut self) {
+    pub(crate) fn make_work(&mut self) {
         let link = self.program.byte() % 3;
         let kind = self.program.byte();
         self.generations[usize::from(link)] += u64::from(kind & 3 == 0);
@@ -501,11 +346,12 @@ impl<'a> World<'a> {
     }
 
     fn output(&mut self, output: Output) {
-        if self.closed {
-            let last = |output: &Wish| matches!(output, Wish::Observe(_) | Wish::Event(_));
-            let counts = matches!(&output, Output::Of(_, output) if last(output));
-            assert!(counts, "after the end: {output:?}");
-        }
+        let last = match &output {
+            Output::Of(_, output) => matches!(output, Wish::Observe(_) | Wish::Event(_)),
+            Output::Closed(..) => true,
+            _ => false,
+        };
+        assert!(last || !self.closed, "after the end: {output:?}");
         match output {
             Output::Send(bytes) => self.miner.reads(&bytes),
             Output::Of(id, output) => {
@@ -583,21 +429,6 @@ impl<'a> World<'a> {
         assert_eq!(judged.forwarded.shares + dropped, self.submissions);
         let left: Vec<SessionId> = self.machine.sessions().collect();
         assert_eq!(left.len() + self.closed_channels.len(), self.sessions.len());
-    }
-}
-
-fn setup(protocol: u8, max_version: u16, flags: u32) -> SetupConnection<'static> {
-    SetupConnection {
-        protocol,
-        min_version: 1,
-        max_version,
-        flags,
-        endpoint_host: b"h",
-        endpoint_port: 1,
-        vendor: b"v",
-        hardware_version: b"",
-        firmware: b"\xff",
-        device_id: b"",
     }
 }
 

@@ -7,6 +7,8 @@ mod program;
 mod v2_miner;
 #[path = "../checks/v2_session.rs"]
 mod v2_session;
+#[path = "../checks/v2_talk.rs"]
+mod v2_talk;
 #[path = "../checks/volume.rs"]
 mod volume;
 
