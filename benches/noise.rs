@@ -117,7 +117,7 @@ fn frames(rounds: u32) {
     show("noise_sv2: seal", sri);
     let both = (sealed + opened) / 2.0;
     println!(
-        "{:<44}{:>10.2} x ring's two blocks, {:.2} x ring at once (limit 2), noise_sv2 {:.2} x ours",
+        "{:<44}{:>10.2} x ring's two blocks (limit 2), {:.2} x ring at once, noise_sv2 {:.2} x ours",
         "seal and open",
         both / bound,
         both / once,
@@ -130,9 +130,7 @@ fn job(connections: usize) {
     let mut pools: Vec<Transport> = (0..connections).map(|_| connection().1).collect();
     let mut bare = Bare::new();
     let mut out = Vec::with_capacity(2 * JOB);
-    let ms = |elapsed: Duration| elapsed.as_secs_f64() * 1e3;
-    let mut rounds = Vec::new();
-    for _ in 0..5 {
+    let ours = least_of(5, 1, || {
         let start = Instant::now();
         let frame = frame(JOB);
         for pool in &mut pools {
@@ -140,42 +138,28 @@ fn job(connections: usize) {
             pool.seal(&frame, &mut out).expect("nonces are left");
             black_box(&out);
         }
-        rounds.push(start.elapsed());
-    }
-    let ours = ms(rounds.into_iter().min().expect("five rounds"));
-    let start = Instant::now();
+        start.elapsed()
+    });
     let plain = frame(JOB);
-    for _ in 0..connections {
+    let bound = least(5, connections, || {
         bare.seal(&plain[..FRAME_HEADER], &mut out);
-        bare.seal(&plain[FRAME_HEADER..], &mut out);
-    }
-    let bound = ms(start.elapsed());
+        bare.seal(&plain[FRAME_HEADER..], &mut out)
+    });
     let (mut theirs, _) = sri::connection();
-    let start = Instant::now();
-    for _ in 0..connections {
-        sri::seal(&mut theirs, &plain, &mut out);
-    }
-    let sri = ms(start.elapsed());
+    let sri = least(5, connections, || sri::seal(&mut theirs, &plain, &mut out));
+    let show = |name: &str, ns: f64| {
+        let all = connections as f64;
+        println!("{name:<44}{:>10.2}{:>12.2}", ns * all / 1e6, ns / bound);
+    };
     println!(
         "\n{:<44}{:>10}{:>12}",
         format!("a job of {JOB} bytes, {connections} times"),
         "ms",
         "x bound"
     );
-    println!(
-        "{:<44}{bound:>10.2}{:>12.2}",
-        "ring, one key in cache (bound)", 1.0
-    );
-    println!(
-        "{:<44}{ours:>10.2}{:>12.2}",
-        "seal, a connection each",
-        ours / bound
-    );
-    println!(
-        "{:<44}{sri:>10.2}{:>12.2}",
-        "noise_sv2, one connection",
-        sri / bound
-    );
+    show("ring, one key in cache (bound)", bound);
+    show("seal, a connection each", ours / connections as f64);
+    show("noise_sv2, one connection", sri);
 }
 
 /// ring's cipher and a counter.

@@ -17,14 +17,14 @@ use std::{
 /// Verbs.
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
-    /// A simulated V1 pool that judges every share itself
+    /// A simulated pool, V1 or V2, that judges every share itself
     ///
     /// Point any miner or proxy at it. It makes realistic jobs (coinbase, twelve branches), judges each share from the
     /// raw bytes, and can misbehave in the ways pools do. Nothing it hands out is valid on any chain.
     ///
     /// Exit code 0 only when shares were accepted and no bad one came (stale ones are not held against anyone).
     Pool(Box<pool::Args>),
-    /// A simulated V1 fleet that hashes for real, at lab difficulty
+    /// A simulated fleet, V1 or V2, that hashes for real, at lab difficulty
     ///
     /// Each miner has its own connection and the manners of a firmware family, and checks from the wire that the other
     /// side keeps the rules: replies in order, no push before subscribe, difficulty only with a new job, never silent.

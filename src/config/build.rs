@@ -5,10 +5,12 @@
 use super::file::{Document, Section};
 use super::finding::{Finding, Findings, Severity};
 use super::site;
-use super::{Api, Config, Limits, Log, Shared, V2, listeners, pools, secret, units};
+use super::{
+    Api, Config, Limits, Listener, Log, Pool, Shared, V2, listeners, pools, secret, units,
+};
 use crate::proxy::router;
 use crate::proxy::session::{Bucket, WallAnchor};
-use crate::work::{Lane, Layout};
+use crate::work::{Difficulty, Lane, Layout};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -69,8 +71,13 @@ pub(super) fn config(
     if findings.has_errors() {
         return None;
     }
-    let (pools, router_pools) = pools?.into_iter().unzip();
-    let (listeners, listener_pools) = listeners?.into_iter().unzip();
+    let (mut pools, router_pools): (Vec<Pool>, Vec<_>) = pools?.into_iter().unzip();
+    let (listeners, listener_pools): (Vec<Listener>, _) = listeners?.into_iter().unzip();
+    let least = |l: &Listener| l.session.vardiff.fixed.unwrap_or(l.session.vardiff.min);
+    let easiest = listeners.iter().map(least).reduce(Difficulty::min);
+    for pool in &mut pools {
+        pool.link.easiest = easiest.unwrap_or(Difficulty::MIN);
+    }
     let (layout, first_lane) = lanes?;
     let (failback_after, dwell) = times?;
     let (shards, grace) = run?;

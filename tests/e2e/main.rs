@@ -18,5 +18,6 @@ mod real_blocks;
 mod session;
 mod site;
 mod tls;
+mod v2;
 #[path = "../common/wait.rs"]
 mod wait;

@@ -4,9 +4,12 @@
 
 use crate::lab::*;
 use crate::peers::{Count, Pool, Translator};
+use crate::provider::Provider;
 use crate::wait::looking;
+use crate::wire::AUTHORITY;
 use sluice::sim::MinerConfig;
-use sluice::sim::fleet::{Fleet, FleetConfig, FleetHandle};
+use sluice::sim::fleet::{Fleet, FleetConfig, FleetHandle, Protocol};
+use sluice::sim::v2::{KindV2, MinerConfigV2};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,6 +29,26 @@ pub fn fleet(to: SocketAddr) -> FleetHandle {
             ..MinerConfig::default()
         },
         ..FleetConfig::new(to, MINERS as usize)
+    })
+}
+
+/// As many miners of Stratum V2, of these kinds in turn.
+pub fn v2_fleet(to: SocketAddr, kinds: &[KindV2]) -> FleetHandle {
+    let _inside = RUNTIME.enter();
+    let config = FleetConfig::new(to, MINERS as usize);
+    Fleet::start(FleetConfig {
+        each: MinerConfig {
+            hashrate: 2048.0,
+            ..MinerConfig::default()
+        },
+        each_v2: MinerConfigV2 {
+            min_difficulty: EASY,
+            tracks_workers: true,
+            ..MinerConfigV2::default()
+        },
+        protocols: kinds.iter().copied().map(Protocol::V2).collect(),
+        authority: Some(AUTHORITY.to_owned()),
+        ..config
     })
 }
 
@@ -60,6 +83,15 @@ impl<'a> Far<'a> {
             self.translator.inspect(|t| t.program.alive());
             (self.pool.count().accepted >= before + more).then_some(())
         });
+    }
+
+    /// Mines long enough before, between and after a new template and a new block.
+    pub fn mined_over_news(&self, provider: &Provider) {
+        self.accepts(100);
+        provider.new_template();
+        self.accepts(100);
+        provider.new_block();
+        self.accepts(100);
     }
 
     /// Waits until everything that the near end counts as taken is at the pool, or was overtaken on the way; both counts

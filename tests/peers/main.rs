@@ -9,7 +9,7 @@
 )]
 
 mod chain;
-mod habits;
+
 #[expect(dead_code, reason = "these tests need less of it than tests/e2e does")]
 #[path = "../e2e/lab.rs"]
 mod lab;
@@ -17,8 +17,11 @@ mod lab;
 #[path = "../e2e/peer.rs"]
 mod peer;
 mod peers;
+mod pool_habits;
 mod program;
 mod provider;
+mod sim;
+mod translator_habits;
 mod v1;
 mod v2;
 #[path = "../common/wait.rs"]

@@ -102,12 +102,20 @@ pub struct Translation {
     pub aggregated: bool,
     /// Bytes of extranonce2 for its miners.
     pub extranonce2: u8,
+    /// Whether it insists on naming the worker of each share (extension 0x0002).
+    pub names_workers: bool,
 }
 
 impl Translator {
-    /// Below this Stratum V2 server; ready when its own miners may connect. Its shares take 257 hashes.
+    /// Below this Stratum V2 server of everybody's authority.
     pub fn start(upstream: SocketAddr, as_what: Translation) -> Self {
+        Self::trusting(AUTHORITY, upstream, as_what)
+    }
+
+    /// Below a server of this authority; ready when its own miners may connect. Its shares take 257 hashes.
+    pub fn trusting(authority: &str, upstream: SocketAddr, as_what: Translation) -> Self {
         let address = free_address();
+        let required = if as_what.names_workers { "[2]" } else { "[]" };
         let config = format!(
             "downstream_address = \"{}\"
              downstream_port = {}
@@ -117,7 +125,7 @@ impl Translator {
              verify_payout = false
              aggregate_channels = {}
              supported_extensions = [2]
-             required_extensions = []
+             required_extensions = {required}
              [downstream_difficulty_config]
              min_individual_miner_hashrate = 256.0
              shares_per_minute = 60.0
@@ -126,7 +134,7 @@ impl Translator {
              [[upstreams]]
              address = \"{}\"
              port = {}
-             authority_pubkey = \"{AUTHORITY}\"
+             authority_pubkey = \"{authority}\"
              user_identity = \"lab\"\n",
             address.ip(),
             address.port(),

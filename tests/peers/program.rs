@@ -63,6 +63,14 @@ impl Program {
         })
     }
 
+    /// Waits until it is no more.
+    pub fn ends(&self) {
+        within(PATIENCE, &format!("{} ends", self.name), || {
+            let ended = self.child.borrow_mut().try_wait();
+            ended.expect("a child of ours").map(drop)
+        });
+    }
+
     /// Fails the test, with its last words, if it is no more.
     pub fn alive(&self) {
         let ended = self.child.borrow_mut().try_wait();
@@ -86,7 +94,7 @@ impl Drop for Program {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<_> = log.lines().collect();
-            let last = lines.len().saturating_sub(30);
+            let last = lines.len().saturating_sub(60);
             eprintln!("--- the end of {}'s log", self.name);
             lines[last..].iter().for_each(|line| eprintln!("{line}"));
         }

@@ -12,11 +12,13 @@ use sluice::sim::watch::Violation;
 const ONE: Translation = Translation {
     aggregated: true,
     extranonce2: 8,
+    names_workers: false,
 };
 /// A channel for each.
 const EACH: Translation = Translation {
     aggregated: false,
     extranonce2: 4,
+    names_workers: false,
 };
 
 #[test]
@@ -36,11 +38,7 @@ fn without_us(translation: Translation) {
     let translator = Translator::start(pool.address, translation);
     let fleet = fleet(translator.address);
     let far = Far::of(&pool, &translator);
-    far.accepts(100);
-    provider.new_template();
-    far.accepts(100);
-    provider.new_block();
-    far.accepts(100);
+    far.mined_over_news(&provider);
     eventually("the pool finds a block", || {
         (pool.count().blocks >= 1).then_some(())
     });
@@ -73,11 +71,7 @@ fn what_we_forward_through_the_translator_is_what_the_pool_accepts() {
     proxy.wait_up("sri");
     let fleet = fleet(proxy.listeners[0]);
     let far = Far::of(&pool, &translator);
-    far.accepts(100);
-    provider.new_template();
-    far.accepts(100);
-    provider.new_block();
-    far.accepts(100);
+    far.mined_over_news(&provider);
     fleet.set_hashrate(0.0);
     // What the translator took from us went on to the pool, but for what the block overtook on the way.
     let (ours, count) = far.settled(|| {

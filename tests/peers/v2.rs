@@ -2,36 +2,40 @@
 //!
 //! Invariant: as in `v1`, what we forward is what the pool accepts, and what is missing has a name.
 
-use crate::chain::{Far, fleet, named_at_a_block};
+use crate::chain::{Far, MINERS, fleet, named_at_a_block, v2_fleet};
 use crate::lab::*;
 use crate::peers::{Count, Pool, Translation, Translator};
 use crate::provider::{HARD, Provider, SOFT};
 use crate::wire::{AUTHORITY, AUTHORITY_SECRET};
+use sluice::sim::v2::KindV2;
 use sluice::telemetry::view;
 
 const ONE: Translation = Translation {
     aggregated: true,
     extranonce2: 4,
+    names_workers: false,
 };
 const EACH: Translation = Translation {
     aggregated: false,
     extranonce2: 4,
+    names_workers: true,
+};
+
+/// For us as its miner: bytes for our lanes too.
+const WIDE: Translation = Translation {
+    aggregated: true,
+    extranonce2: 8,
+    names_workers: false,
 };
 
 #[test]
-#[ignore = "until the link speaks Stratum V2"]
 fn v1_miners_mine_at_a_v2_pool() {
     let provider = Provider::start(SOFT);
     let pool = Pool::start(&provider, 1);
-    let proxy = Proxy::start(&lab(&above(&pool)));
-    proxy.wait_up("sri");
+    let proxy = proxy(&above(&pool));
     let fleet = fleet(proxy.listeners[0]);
     let far = Far::behind(&pool);
-    far.accepts(100);
-    provider.new_template();
-    far.accepts(100);
-    provider.new_block();
-    far.accepts(100);
+    far.mined_over_news(&provider);
     eventually("a block", || (pool.count().blocks >= 1).then_some(()));
     fleet.set_hashrate(0.0);
     let (ours, count) = at_rest(&proxy, &pool, 0);
@@ -45,12 +49,10 @@ fn v1_miners_mine_at_a_v2_pool() {
 
 /// The pool says yes to ten shares at once and never to the last few: they are in flight, not lost.
 #[test]
-#[ignore = "until the link speaks Stratum V2"]
 fn a_pool_that_acknowledges_in_batches_stays_up_with_the_last_batch_open() {
     let provider = Provider::start(HARD);
     let pool = Pool::start(&provider, 10);
-    let proxy = Proxy::start(&lab(&above(&pool)));
-    proxy.wait_up("sri");
+    let proxy = proxy(&above(&pool));
     let fleet = fleet(proxy.listeners[0]);
     let far = Far::behind(&pool);
     far.accepts(105);
@@ -62,13 +64,11 @@ fn a_pool_that_acknowledges_in_batches_stays_up_with_the_last_batch_open() {
 }
 
 #[test]
-#[ignore = "until the listener and the link speak Stratum V2"]
 fn a_translator_with_one_channel_mines_through_us_at_a_v2_pool() {
     between(ONE);
 }
 
 #[test]
-#[ignore = "until the listener and the link speak Stratum V2"]
 fn a_translator_with_a_channel_for_each_miner_mines_through_us_at_a_v2_pool() {
     between(EACH);
 }
@@ -77,27 +77,81 @@ fn a_translator_with_a_channel_for_each_miner_mines_through_us_at_a_v2_pool() {
 fn between(translation: Translation) {
     let provider = Provider::start(HARD);
     let pool = Pool::start(&provider, 1);
-    let keys = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(keys.path(), AUTHORITY_SECRET).expect("it is ours");
-    let config = format!("{}\n{}", above(&pool), below(keys.path()));
-    let proxy = Proxy::start(&lab(&config));
-    proxy.wait_up("sri");
+    let proxy = proxy(&above(&pool));
     let translator = Translator::start(proxy.listeners[0], translation);
     let fleet = fleet(translator.address);
     let far = Far::behind(&pool);
-    far.accepts(100);
-    provider.new_template();
-    far.accepts(100);
-    provider.new_block();
-    far.accepts(100);
+    far.mined_over_news(&provider);
     fleet.set_hashrate(0.0);
     let (ours, count) = at_rest(&proxy, &pool, 0);
     all_accounted_for(&proxy, &ours, &count);
-    // What the translator sent is what we judged.
+    all_judged(&proxy, &translator);
+}
+
+/// V2 miners of every kind, us, and V1 from there on.
+#[test]
+fn v2_miners_mine_through_us_as_one_v1_miner_of_a_translator() {
+    let provider = Provider::start(HARD);
+    let pool = Pool::start(&provider, 1);
+    let translator = Translator::start(pool.address, WIDE);
+    let proxy = proxy(&crate::lab::pool("sri", translator.address, ""));
+    let fleet = v2_fleet(proxy.listeners[0], &KindV2::ALL);
+    let far = Far::of(&pool, &translator);
+    far.mined_over_news(&provider);
+    fleet.set_hashrate(0.0);
+    taken_is_accepted(&far, &proxy);
+    let miners = fleet.stats();
+    assert_eq!((miners.connects, miners.disconnects), (MINERS, 0));
+    assert_eq!(miners.violations_total(), 0, "{miners:?}");
+}
+
+/// A translator below us and one above: V1, V2, us, V1, V2.
+#[test]
+fn a_translator_mines_through_us_as_one_v1_miner_of_another() {
+    let provider = Provider::start(HARD);
+    let pool = Pool::start(&provider, 1);
+    let above = Translator::start(pool.address, WIDE);
+    let proxy = proxy(&crate::lab::pool("sri", above.address, ""));
+    let below = Translator::start(proxy.listeners[0], EACH);
+    let fleet = fleet(below.address);
+    let far = Far::of(&pool, &above);
+    far.mined_over_news(&provider);
+    fleet.set_hashrate(0.0);
+    taken_is_accepted(&far, &proxy);
+    all_judged(&proxy, &below);
+}
+
+/// What the translator above took from us is what the pool accepts.
+fn taken_is_accepted(far: &Far<'_>, proxy: &Proxy) {
+    let (ours, count) = far.settled(|| {
+        let ours = proxy.pool("sri");
+        let taken = ours.accepted.shares;
+        (ours, taken)
+    });
+    named_at_a_block(&count.rejected);
+    named_at_a_block(&ours.reasons);
+    assert_eq!((ours.unknown.shares, ours.connections), (0, 1), "{ours:?}");
     let summary = proxy.summary();
-    let judged = summary.accepted.shares + summary.rejected.shares;
-    assert_eq!(translator.forwarded(), judged, "{summary:?}");
-    translator.program.alive();
+    assert!(summary.conserves, "{summary:?}");
+    named_at_a_block(&summary.reasons);
+}
+
+/// We have judged whatever the translator below sent.
+fn all_judged(proxy: &Proxy, below: &Translator) {
+    below.program.alive();
+    eventually("we judge what the translator sent", || {
+        let sent = below.forwarded();
+        let summary = proxy.summary();
+        (sent == summary.accepted.shares + summary.rejected.shares).then_some(())
+    });
+}
+
+/// Us, with everybody's authority, before these pools.
+fn proxy(pools: &str) -> Proxy {
+    let below = format!("[v2]\nauthority_key = \"{AUTHORITY_SECRET}\"\n");
+    let proxy = Proxy::start(&lab(&format!("{pools}\n{below}")));
+    proxy.wait_up("sri");
+    proxy
 }
 
 /// Waits until nothing is on its way to the pool but what it leaves unanswered.
@@ -125,10 +179,4 @@ fn all_accounted_for(proxy: &Proxy, ours: &view::Pool, count: &Count) {
 fn above(pool: &Pool) -> String {
     let url = format!("stratum2+tcp://{}/{AUTHORITY}", pool.address);
     format!("[[pool]]\nname = \"sri\"\nurl = \"{url}\"\nuser = \"acct\"\n")
-}
-
-/// The key that our V2 miners expect of us.
-fn below(keys: &std::path::Path) -> String {
-    // How the configuration names it is settled with the listener.
-    format!("[v2]\nkeys = \"{}\"\n", keys.display())
 }

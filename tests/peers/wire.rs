@@ -47,7 +47,7 @@ pub fn accept(mut stream: TcpStream) -> io::Result<(Reader, Writer)> {
     stream.read_exact(&mut first)?;
     let responder = Responder::from_authority_kp(&public(), &secret(), VALID);
     let handshake = Handshake::responder(responder.expect("one key pair"));
-    let (answer, transport) = handshake.step_1(first).map_err(broken)?;
+    let (answer, transport) = handshake.step_1(first).map_err(|e| broken(&e))?;
     stream.write_all(answer.payload())?;
     over(stream, transport)
 }
@@ -60,11 +60,13 @@ pub fn connect(to: SocketAddr) -> io::Result<(Reader, Writer)> {
     let mut stream = TcpStream::connect(to)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let initiator = Initiator::from_raw_k(public()).expect("a key");
-    let (first, handshake) = Handshake::initiator(initiator).step_0().map_err(broken)?;
+    let (first, handshake) = Handshake::initiator(initiator)
+        .step_0()
+        .map_err(|e| broken(&e))?;
     stream.write_all(first.payload())?;
     let mut answer = [0; INITIATOR_EXPECTED_HANDSHAKE_MESSAGE_SIZE];
     stream.read_exact(&mut answer)?;
-    over(stream, handshake.step_2(answer).map_err(broken)?)
+    over(stream, handshake.step_2(answer).map_err(|e| broken(&e))?)
 }
 
 fn over(stream: TcpStream, transport: Transport) -> io::Result<(Reader, Writer)> {
@@ -91,7 +93,7 @@ impl Reader {
         loop {
             let state = self.state.take().expect("put back below");
             let next = self.decoder.next_transport_frame(state);
-            match next.map_err(broken)? {
+            match next.map_err(|e| broken(&e))? {
                 Decrypted::Frame(mut frame, state) => {
                     self.state = Some(state);
                     return Ok((frame.header(), frame.payload().to_vec()));
@@ -119,12 +121,12 @@ impl Writer {
     /// When nobody reads any more.
     pub fn send_frame(&mut self, frame: impl EncodableFrame) -> io::Result<()> {
         let bytes = self.encoder.encode_transport(frame, &mut self.state);
-        let bytes = bytes.map_err(broken)?;
+        let bytes = bytes.map_err(|e| broken(&e))?;
         self.stream.write_all(bytes.as_ref())
     }
 }
 
-fn broken(error: codec_sv2::Error) -> io::Error {
+fn broken(error: &codec_sv2::Error) -> io::Error {
     io::Error::other(format!("{error:?}"))
 }
 

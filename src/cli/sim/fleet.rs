@@ -7,8 +7,9 @@ use super::{Course, fail, say, status, until_over};
 use crate::cli::{exit, units};
 use crate::sim::{
     MinerConfig, Temperament,
-    fleet::{Fleet, FleetConfig},
+    fleet::{Fleet, FleetConfig, Protocol},
     stats::MinerStats,
+    v2::{KindV2, MannersV2, MinerConfigV2, authority},
 };
 use serde_json::json;
 use std::{
@@ -23,7 +24,8 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Arguments of `sim fleet`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Pool or proxy to mine at; outside loopback only with --i-own-this-pool
+    /// Pool or proxy to mine at; outside loopback only with --i-own-this-pool. With --v2 also
+    /// stratum2+tcp://HOST:PORT/KEY: its authority key is then expected of it
     #[arg(
         long,
         default_value = "stratum+tcp://127.0.0.1:3333",
@@ -57,16 +59,31 @@ pub struct Args {
     /// Allow an address outside loopback: simulated miners must not reach strangers' pools by mistake
     #[arg(long)]
     i_own_this_pool: bool,
+    /// Speak Stratum V2: one standard channel each, one extended channel each, a proxy with four channels each, these three
+    /// in turn, or these three and V1 in turn
+    #[arg(long, value_name = "KIND", value_parser = ["standard", "extended", "proxy", "mixed", "with-v1"])]
+    v2: Option<String>,
+    /// V2: habits, or all but `late` in turn
+    #[arg(long, default_value = "mixed", requires = "v2", value_parser = ["mixed", "plain", "pipelined", "strange", "slow", "late"])]
+    manners: String,
+    /// V2: name a worker with every share of an extended channel, where extension 0x0002 is granted
+    #[arg(long, requires = "v2")]
+    track_workers: bool,
     #[command(flatten)]
     course: Course,
 }
 
 pub(super) async fn run(args: &Args) -> ExitCode {
-    let pool = match resolve(&args.pool, args.i_own_this_pool) {
+    let pool = without_key(&args.pool, args.v2.is_some())
+        .and_then(|(url, key)| Ok((resolve(&url, args.i_own_this_pool)?, key)));
+    let (pool, authority) = match pool {
         Ok(pool) => pool,
         Err((code, why)) => return fail(code, &why),
     };
-    let fleet = Fleet::start(args.config(pool));
+    let fleet = Fleet::start(FleetConfig {
+        authority,
+        ..args.config(pool)
+    });
     status(&format!(
         "{} simulated miners towards {pool}, {} in all",
         args.miners,
@@ -113,9 +130,55 @@ impl Args {
             },
             cpu_share: self.cpu,
             spread_sources: self.spread_sources,
+            protocols: self.protocols(),
+            each_v2: MinerConfigV2 {
+                tracks_workers: self.track_workers,
+                ..MinerConfigV2::default()
+            },
+            manners: match MannersV2::by_name(&self.manners) {
+                Some(one) => vec![one],
+                None => MannersV2::ALL.to_vec(),
+            },
             ..FleetConfig::new(pool, self.miners as usize)
         }
     }
+
+    fn protocols(&self) -> Vec<Protocol> {
+        let Some(name) = &self.v2 else {
+            return vec![Protocol::V1];
+        };
+        let v1 = (name == "with-v1").then_some(Protocol::V1);
+        let kinds = match KindV2::by_name(name) {
+            Some(kind) => vec![kind],
+            None => KindV2::ALL.to_vec(),
+        };
+        v1.into_iter()
+            .chain(kinds.into_iter().map(Protocol::V2))
+            .collect()
+    }
+}
+
+/// A V2 URL as one of V1 and its authority key; one of V1 as it is.
+fn without_key(url: &str, v2: bool) -> Result<(String, Option<String>), (u8, String)> {
+    let Some(bare) = url.strip_prefix("stratum2+tcp://") else {
+        return Ok((url.to_owned(), None));
+    };
+    if !v2 {
+        let why = format!("--pool {url} speaks V2: say what kind of miners with --v2 KIND");
+        return Err((exit::CONFIG, why));
+    }
+    let (address, key) = bare.split_once('/').unwrap_or((bare, ""));
+    let key = Some(key.to_owned()).filter(|key| !key.is_empty());
+    if key
+        .as_deref()
+        .is_some_and(|key| authority::decode(key).is_none())
+    {
+        let why = format!(
+            "--pool {url}: what stands behind the last / is no authority key (base58check, as the pool shows it)"
+        );
+        return Err((exit::CONFIG, why));
+    }
+    Ok((format!("stratum+tcp://{address}"), key))
 }
 
 /// The pool's address, if simulated miners may go there.
@@ -227,7 +290,7 @@ fn as_json(s: &MinerStats, good: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::resolve;
+    use super::{resolve, without_key};
 
     #[test]
     fn a_strangers_pool_is_refused_unless_it_is_owned() {
@@ -236,6 +299,22 @@ mod tests {
         assert!(resolve("stratum+tcp://192.0.2.1:3333", true).is_ok());
         assert!(resolve("stratum+tcp://127.0.0.1:3333", false).is_ok());
         assert!(resolve("[::ffff:192.0.2.1]:3333", false).is_err());
+    }
+
+    #[test]
+    fn the_key_of_a_v2_pool_is_taken_off_its_url_and_checked() {
+        let key = "9bXiEd8boQVhq7WddEcERUL5tyyJVFYdU8th3HfbNXK3Yw6GRXh";
+        let url = format!("stratum2+tcp://127.0.0.1:3333/{key}");
+        let plain = "stratum+tcp://127.0.0.1:3333".to_owned();
+        let expected = (plain.clone(), Some(key.to_owned()));
+        assert_eq!(without_key(&url, true), Ok(expected));
+        let bare = without_key("stratum2+tcp://127.0.0.1:3333", true);
+        assert_eq!(bare, Ok((plain.clone(), None)));
+        assert_eq!(without_key(&plain, true), Ok((plain.clone(), None)));
+        let (_, why) = without_key(&url, false).unwrap_err();
+        assert!(why.contains("--v2 KIND"), "{why}");
+        let (_, why) = without_key(&url.replace("Yw6", "Yw7"), true).unwrap_err();
+        assert!(why.contains("authority key"), "{why}");
     }
 
     #[test]

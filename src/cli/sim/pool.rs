@@ -1,14 +1,15 @@
 //! `sluice sim pool`.
 //!
-//! Turns arguments into a [`PoolConfig`] and counters into words. Invariant: decides nothing about shares.
+//! Turns arguments into a [`PoolConfig`] or [`PoolConfigV2`] and counters into words. Invariant: decides nothing about shares.
 
 use super::{Course, fail, say, status, until_over};
 use crate::cli::{exit, units};
 use crate::sim::{
     dialect::Dialect,
     judge::Reason,
-    pool::Pool,
+    pool::{Pool, PoolCore, PoolHandle},
     poolconfig::{Configure, PoolConfig, PoolStats, PoolVardiff, Segments, Subscribe},
+    v2::{self, Acks, PoolConfigV2, PoolStatsV2},
     wire::hex_u32,
 };
 use serde_json::json;
@@ -72,22 +73,53 @@ pub struct Args {
     /// Go silent, connections open, after this
     #[arg(long, value_parser = units::duration, value_name = "TIME")]
     freeze_after: Option<Duration>,
+    /// Speak Stratum V2, inside Noise, with an authority key made from --seed; the URL is shown at the start. The sizes of
+    /// extranonce1 and 2 are then those of the prefix and of what a channel fills
+    #[arg(long, conflicts_with_all = ["dialect", "segments", "subscribe", "honour_suggestions"])]
+    v2: bool,
+    /// V2: acknowledge good shares after so many, and at the latest after 1 s
+    #[arg(long, default_value_t = 1, value_name = "N", requires = "v2", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    ack_every: u32,
+    /// V2: send the job of the next block ahead, so that a new block is one short message
+    #[arg(long, requires = "v2")]
+    jobs_ahead: bool,
     #[command(flatten)]
     course: Course,
 }
 
+/// A batch of V2 shares is acknowledged at the latest after this: sooner than a fleet that ends stops waiting.
+const ACK_WITHIN: Duration = Duration::from_secs(1);
+
 pub(super) async fn run(args: &Args) -> ExitCode {
-    let pool = match Pool::start(args.listen, args.config(), None) {
-        Ok(pool) => pool,
-        Err(error) => {
-            let why = format!("cannot listen on {}: {error}", args.listen);
-            return fail(exit::ENVIRONMENT, &why);
+    if args.v2 {
+        match v2::pool::start(args.listen, args.config_v2()) {
+            Ok(pool) => serve(args, &pool, &pool.url(), |s| s.pool.clone(), more_v2).await,
+            Err(error) => fail(exit::ENVIRONMENT, &unable(args, &error)),
         }
-    };
-    status(&format!(
-        "simulated pool on stratum+tcp://{}",
-        pool.address()
-    ));
+    } else {
+        match Pool::start(args.listen, args.config(), None) {
+            Ok(pool) => {
+                let url = format!("stratum+tcp://{}", pool.address());
+                serve(args, &pool, &url, Clone::clone, |_| Vec::new()).await
+            }
+            Err(error) => fail(exit::ENVIRONMENT, &unable(args, &error)),
+        }
+    }
+}
+
+fn unable(args: &Args, error: &std::io::Error) -> String {
+    format!("cannot listen on {}: {error}", args.listen)
+}
+
+/// A pool of either protocol until its time is over; `common`: what both kinds count, `more`: lines that one alone has.
+async fn serve<C: PoolCore>(
+    args: &Args,
+    pool: &PoolHandle<C>,
+    url: &str,
+    common: impl Fn(&C::Stats) -> PoolStats,
+    more: impl Fn(&C::Stats) -> Vec<String>,
+) -> ExitCode {
+    status(&format!("simulated pool on {url}"));
     if let Some(after) = args.freeze_after {
         let pool = pool.clone();
         tokio::spawn(async move {
@@ -97,7 +129,7 @@ pub(super) async fn run(args: &Args) -> ExitCode {
         });
     }
     until_over(&args.course, |elapsed| {
-        let s = pool.stats();
+        let s = common(&pool.stats());
         let hashrate = s.accepted_hashes as f64 / elapsed.as_secs_f64().max(1.0);
         status(&format!(
             "{:>8}  {} connections, {} shares accepted, {} refused, {}, {} jobs",
@@ -110,13 +142,14 @@ pub(super) async fn run(args: &Args) -> ExitCode {
         ));
     })
     .await;
-    let stats = pool.stats();
+    let all = pool.stats();
     pool.stop().await;
+    let stats = common(&all);
     let good = stats.accepted > 0 && bad(&stats) == 0;
     say(&if args.course.json {
         as_json(&stats, good)
     } else {
-        as_words(&stats, good)
+        as_words(&stats, &more(&all), good)
     });
     ExitCode::from(u8::from(!good))
 }
@@ -163,6 +196,60 @@ impl Args {
     }
 }
 
+impl Args {
+    fn config_v2(&self) -> PoolConfigV2 {
+        let common = self.config();
+        PoolConfigV2 {
+            seed: common.seed,
+            prefix_size: common.extranonce1_size,
+            extranonce_size: common.extranonce2_size,
+            difficulty: common.difficulty,
+            shares_per_s: self.vardiff,
+            vardiff: common.vardiff,
+            acks: Acks {
+                every: self.ack_every,
+                within: Some(ACK_WITHIN),
+            },
+            version_mask: match self.version_mask {
+                Configure::Grant(mask) => mask,
+                _ => 0,
+            },
+            jobs_ahead: self.jobs_ahead,
+            refuses_users: common.refuses_workers,
+            block_every: common.block_every,
+            job_every: common.job_every,
+            nbits: common.nbits,
+            unix_time: common.unix_time,
+            reject_ratio: common.reject_ratio,
+            delay: common.delay,
+            ..PoolConfigV2::default()
+        }
+    }
+}
+
+fn more_v2(s: &PoolStatsV2) -> Vec<String> {
+    vec![
+        format!(
+            "channels     {} in all, {} of them extended, {} refused, {} closed by their miner",
+            s.channels_total, s.extended_total, s.opens_refused, s.closed_by_client
+        ),
+        format!(
+            "announced    {} by the channels open at the end, {} updates in all",
+            units::show_hashrate(s.nominal_hashrate),
+            s.updates
+        ),
+        format!(
+            "extensions   {} connections track workers, {} workers seen",
+            s.worker_tracking,
+            s.workers.len()
+        ),
+        format!(
+            "frames       {} unknown ones ignored, {} malformed ones ended their connection",
+            s.unknown, s.malformed
+        ),
+    ]
+}
+
 /// Shares that an honest miner through an honest proxy does not send.
 fn bad(stats: &PoolStats) -> u64 {
     let forgiven = [Reason::Stale, Reason::Unauthorized, Reason::OnPurpose];
@@ -170,7 +257,7 @@ fn bad(stats: &PoolStats) -> u64 {
     bad.map(|(_, count)| count).sum()
 }
 
-fn as_words(s: &PoolStats, good: bool) -> String {
+fn as_words(s: &PoolStats, more: &[String], good: bool) -> String {
     let mut lines = vec![
         format!("connections  {} in all", s.connections_total),
         format!(
@@ -194,6 +281,7 @@ fn as_words(s: &PoolStats, good: bool) -> String {
         "the wire     {} lines ({} bytes) in, {} lines ({} bytes) out",
         s.lines_in, s.bytes_in, s.lines_out, s.bytes_out
     ));
+    lines.extend_from_slice(more);
     lines.push(match (good, s.accepted) {
         (true, _) => "result       good: shares were accepted and no bad one came".to_owned(),
         (false, 0) => "result       bad: no share was accepted".to_owned(),

@@ -26,7 +26,7 @@ impl Link {
     }
 
     /// When, the timer's name, and the reason in words.
-    fn deaths(&self) -> [Option<(Instant, &'static str, &'static str)>; 2] {
+    fn deaths(&self) -> [Option<(Instant, &'static str, &'static str)>; 3] {
         let v1 = self.config.protocol == Protocol::V1;
         let phase = match self.phase {
             Phase::Subscribing(at) => Some((
@@ -47,7 +47,7 @@ impl Link {
                     "no answer to OpenExtendedMiningChannel for 15 s"
                 },
             )),
-            Phase::Jobless(at) if self.layout.is_some() && !self.excluded() => Some((
+            Phase::Jobless(at) if self.can_work() => Some((
                 at + FIRST_JOB,
                 "first job",
                 "no job for 15 s after the login",
@@ -65,7 +65,17 @@ impl Link {
         let silence =
             self.is_open()
                 .then_some((self.last_byte + SILENCE, "silence", "silent for 150 s"));
-        [phase, silence]
+        let idle = self.channel.idle_since.filter(|_| self.can_work());
+        let idle = idle.map(|since| {
+            let reason = "no job for 15 s after a new block";
+            (since + FIRST_JOB, "job for a block", reason)
+        });
+        [phase, silence, idle]
+    }
+
+    /// Whether a job would be work.
+    fn can_work(&self) -> bool {
+        self.layout.is_some() && !self.excluded()
     }
 
     /// Since when shares wait for an answer and not a byte has come.

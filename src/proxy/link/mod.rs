@@ -2,7 +2,8 @@
 //! mines for it.
 //!
 //! ```text
-//!   Connect ─> configure, subscribe ─> authorize ─> Notify ─> Issue ...      up
+//!   Connect ─> configure, subscribe ─> authorize ─> Notify ─> Issue ...      up (V1: `v1`)
+//!   Connect ─> SetupConnection ─> an extended channel ─> jobs ─> Issue ...   up (V2: `v2`)
 //!      ^                                                        │
 //!      └──────────── back-off <── dead (RST, silence, refusal) ─┘            down
 //! ```
@@ -185,6 +186,7 @@ impl Link {
             self.backoff.reset();
         }
         self.out.clear();
+        self.channel.end();
         self.extranonce_due = None;
         self.outputs.push_back(Output::Disconnect);
         for end in self.ledger.lose_all() {
@@ -206,6 +208,7 @@ impl Link {
     /// No connection will come any more: what was kept for one gets its end.
     fn finish(&mut self) {
         self.phase = Phase::Ended;
+        self.channel.end();
         while let Some(share) = self.blocks.pop_front() {
             self.drop_share(share, Dropped::LinkLost);
         }
@@ -292,6 +295,13 @@ impl Link {
 
     fn excluded(&self) -> bool {
         matches!((&self.extranonce, self.layout), (Some(e), Some(l)) if e.size < l.total())
+    }
+
+    /// At which the fleet sends the wanted number of shares; the least there is while it is nothing.
+    fn wanted_difficulty(&self) -> Difficulty {
+        let wanted = self.fleet / (self.config.shares_per_second.max(1e-6) * 4_294_967_296.0);
+        let bounded = wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value());
+        Difficulty::new(bounded).map_or(Difficulty::MIN, Difficulty::floor_to_power_of_two)
     }
 
     /// What is credited from now on; whether it holds for the job in force is its protocol's rule.

@@ -42,6 +42,11 @@ impl KindV2 {
         }
     }
 
+    /// By [`KindV2::name`].
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its channels: extended ones first; whether each is a standard one.
     pub(super) fn plan(self) -> Vec<bool> {
         match self {
@@ -70,6 +75,8 @@ pub struct MannersV2 {
     pub slow: Option<Duration>,
     /// Rolls ntime with the seconds.
     pub rolls_ntime: bool,
+    /// Does not insist on rolling the version.
+    pub fixed_version: bool,
 }
 
 impl MannersV2 {
@@ -91,6 +98,23 @@ impl MannersV2 {
         },
     ];
 
+    /// By the name on the command line; `late` is not dealt out by itself, because its shares are refused.
+    pub fn by_name(name: &str) -> Option<Self> {
+        let [plain, pipelined, strange, slow] = Self::ALL;
+        let late = Self {
+            late: true,
+            ..plain
+        };
+        match name {
+            "plain" => Some(plain),
+            "pipelined" => Some(pipelined),
+            "strange" => Some(strange),
+            "slow" => Some(slow),
+            "late" => Some(late),
+            _ => None,
+        }
+    }
+
     /// By the book.
     pub const fn plain() -> Self {
         Self {
@@ -99,6 +123,7 @@ impl MannersV2 {
             late: false,
             slow: None,
             rolls_ntime: false,
+            fixed_version: false,
         }
     }
 }

@@ -137,7 +137,7 @@ impl SimPoolV2 {
         pool
     }
 
-    /// A connection was accepted and its handshake done.
+    /// A connection was accepted.
     pub fn connected(&mut self, id: ConnectionId) {
         if self.connections.len() >= CONNECTIONS {
             return self.outputs.push_back(PoolOutput::Close(id));
@@ -228,7 +228,7 @@ impl SimPoolV2 {
         stats.pool.connections = self.connections.len() as u64;
         stats.pool.authorized = self.connections.values().filter(open).count() as u64;
         stats.channels = channels.clone().count() as u64;
-        stats.nominal_hashrate = channels.map(|channel| channel.hashrate).sum();
+        stats.nominal_hashrate = channels.fold(0.0, |sum, channel| sum + channel.hashrate);
         stats
     }
 

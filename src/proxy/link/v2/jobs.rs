@@ -59,15 +59,11 @@ impl Link {
             (Some(_), None) => self.bad_notify(now, "a job to be mined before any previous block"),
             (Some(ntime), Some(tip)) => {
                 let ntime = ntime.max(tip.min_ntime);
-                self.activate(
-                    now,
-                    future,
-                    Tip {
-                        min_ntime: ntime,
-                        ..tip
-                    },
-                    false,
-                );
+                let tip = Tip {
+                    min_ntime: ntime,
+                    ..tip
+                };
+                self.activate(now, future, tip);
             }
         }
     }
@@ -91,20 +87,24 @@ impl Link {
             min_ntime: told.min_ntime,
         };
         self.channel.tip = Some(tip);
-        // Only the job it names is valid now; the rest is not worth keeping (spec 5.3.17).
+        // Only the job it names is valid now: neither those that wait nor what is found on older work (spec 5.3.17).
+        self.valid_from = self.workshop.next_id();
+        self.channel.idle_since = Some(now);
         let futures = std::mem::take(&mut self.channel.futures);
         match futures.into_iter().find(|kept| kept.id == told.job_id) {
-            Some(future) => self.activate(now, future, tip, true),
+            Some(future) => self.activate(now, future, tip),
             None => {
-                // Work in force is for a block that is built upon already: miners are kept on it for want of better, and
-                // what they find is not forwarded. The next job ends that.
-                self.valid_from = self.workshop.next_id();
+                // Miners are kept on the old work for want of better; the next job ends that, or `FIRST_JOB` does.
+                self.job = None;
                 self.bad_notify(now, "a previous block for a job that we do not have");
             }
         }
     }
 
-    fn activate(&mut self, now: Instant, future: Future, tip: Tip, clean: bool) {
+    /// Clean if nothing older may be mined on, so also at the first job after a previous block that came without one.
+    fn activate(&mut self, now: Instant, future: Future, tip: Tip) {
+        let current = self.workshop.current();
+        let clean = current.is_none_or(|current| current.id < self.valid_from);
         self.version_mask = Some(self.mask(future.rolling));
         self.extranonce = Some(future.extranonce);
         self.job_bound = self.bound;
@@ -115,6 +115,10 @@ impl Link {
             ..future.job
         });
         self.issue(now, clean);
+        let current = self.workshop.current();
+        if current.is_some_and(|current| current.id >= self.valid_from) {
+            self.channel.idle_since = None;
+        }
     }
 
     /// For jobs to come and those kept, not for the one that is mined.

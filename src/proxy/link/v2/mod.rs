@@ -41,10 +41,18 @@ pub(super) struct Channel {
     extranonce: Option<Extranonce>,
     tip: Option<Tip>,
     futures: VecDeque<Future>,
+    /// Since when there is no work on the pool's newest block.
+    pub(super) idle_since: Option<Instant>,
     probe: Probe,
 }
 
 impl Channel {
+    /// The connection is gone, and the channel with it.
+    pub(super) fn end(&mut self) {
+        self.stage = Stage::Setup;
+        self.idle_since = None;
+    }
+
     /// Our channel's id and its group's.
     fn ids(&self) -> Option<(u32, u32)> {
         match self.stage {

@@ -2,10 +2,12 @@
 //!
 //! Invariant: a channel id is given once in the life of a connection, and a channel that is over sends nothing more.
 
+use super::jobs::Ahead;
 use super::setup::ROLLED;
 use super::shares::{Batch, Judging};
 use super::{GROUP, Output, Session};
 use crate::proxy::lease::{Issue, Lease, Seat, SessionId};
+use crate::proxy::session::jobs::KEPT;
 use crate::proxy::session::mining::Mining;
 use crate::proxy::session::{self, Attach, Close, Event, NoSeat};
 use crate::stratum::label::worker_label;
@@ -16,7 +18,7 @@ use crate::stratum::v2::message::{
     SetCustomMiningJob, SetCustomMiningJobError, SetTarget, UpdateChannel, UpdateChannelError,
     clip,
 };
-use crate::work::{Difficulty, Target};
+use crate::work::{Difficulty, Target, WorkId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,8 +62,13 @@ pub(super) struct Channel {
     pub(super) batch: Batch,
     /// The `min_ntime` of its last `SetNewPrevHash`: no job may go below.
     pub(super) tip_ntime: u32,
+    /// By link, where its jobs are told later than their work says; empty for most.
+    pub(super) ahead: Vec<Ahead>,
     /// A job that waits for its merkle root; whether it is clean.
     pub(super) rooting: Option<(Arc<Issue>, bool)>,
+    /// The merkle roots of the jobs that a standard channel was told one by one, oldest first: its shares need no other
+    /// hash than their header's.
+    pub(super) roots: VecDeque<(WorkId, [u8; 32])>,
     /// The driver was told that it is over.
     pub(super) told_gone: bool,
 }
@@ -71,6 +78,21 @@ impl Channel {
     pub(super) fn target(&self) -> [u8; 32] {
         let difficulty = self.mining.advertised.unwrap_or(Difficulty::MIN);
         Target::from_difficulty(difficulty).to_le_bytes()
+    }
+
+    /// Remembers the root of a job, as long as the job itself is.
+    pub(super) fn keep_root(&mut self, id: WorkId, root: [u8; 32]) {
+        if self.roots.len() == KEPT {
+            self.roots.pop_front();
+        }
+        self.roots.push_back((id, root));
+    }
+
+    /// The root of a job, newest first.
+    pub(super) fn root(&self, id: WorkId) -> Option<Box<[u8; 32]>> {
+        let mut newest = self.roots.iter().rev();
+        let found = newest.find(|(known, _)| *known == id);
+        found.map(|(_, root)| Box::new(*root))
     }
 
     /// Nothing is to be mined on it any more.
@@ -158,7 +180,9 @@ impl Session {
             judging: VecDeque::new(),
             batch: Batch::default(),
             tip_ntime: 0,
+            ahead: Vec::new(),
             rooting: None,
+            roots: VecDeque::new(),
             told_gone: false,
         };
         self.next_channel += 1;

@@ -234,6 +234,10 @@ impl Session {
             channel.mining.observe(now, closing);
         }
         self.sweep(now);
+        if self.closed {
+            // What comes late has nobody to tell it to.
+            self.out.clear();
+        }
         if !self.out.is_empty() {
             self.last_sent = now;
         }

@@ -103,12 +103,13 @@ impl Session {
             Ok(claim) => channel.mining.checked(now, &self.config, &claim),
             Err(why) => Err((why, 0)),
         };
-        let (request, difficulty) = match checked {
+        let (mut request, difficulty) = match checked {
             Ok(checked) => checked,
             Err((why, hashes)) => {
                 return self.refuse(at, submit.sequence_number, &by, why, hashes);
             }
         };
+        request.root = channel.root(request.work.id);
         let session = channel.mining.id;
         channel.judging.push_back(Judging {
             sequence_number: submit.sequence_number,

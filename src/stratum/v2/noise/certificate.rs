@@ -140,3 +140,27 @@ pub(super) fn verify(
 fn digest(message: &[u8; MESSAGE], key: &XOnlyPublicKey) -> Message {
     Message::from_digest(sha256(&[&message[..SIGNED], &key.serialize()]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_a_later_format_is_refused_though_it_is_signed() {
+        let authority = Authority::new([1; 32]);
+        let validity = Validity {
+            from_s: 0,
+            until_s: 10,
+        };
+        let identity = Identity::new(&authority, validity, &[2; 96]);
+        let verified = |message| verify(message, identity.encoded, &authority.public(), 5);
+        assert_eq!(verified(&identity.message), Ok(()));
+
+        let mut later = identity.message;
+        later[0] = 1;
+        let signed = digest(&later, &identity.key.x_only_public_key(&CURVE).0);
+        let signature = CURVE.sign_schnorr_no_aux_rand(&signed, &authority.0);
+        later[SIGNED..].copy_from_slice(signature.as_ref());
+        assert_eq!(verified(&later), Err(CertificateError::Format(1)));
+    }
+}

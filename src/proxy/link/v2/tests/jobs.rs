@@ -101,10 +101,36 @@ fn a_previous_block_for_an_unknown_job_ends_older_work_and_counts_for_the_next()
     world.submit(&first, 1);
     let stale = SettleResult::Dropped(crate::proxy::tally::Drop::Stale);
     assert_eq!(world.results(), [stale]);
-    world.pass(Duration::from_secs(26));
+    world.pass(Duration::from_secs(14));
+    world.input(Input::Refresh);
+    world.input(Input::Layout(Layout { lane: 2, rolled: 4 }));
+    world.input(Input::Layout(Layout::WIDE));
     assert_eq!(world.works().len(), 0, "nothing worth renewing");
     world.told(frame!(job(2, Some(NTIME))));
     assert_eq!(world.work().prev_hash, [0x78; 32]);
+}
+
+#[test]
+fn the_first_job_after_a_previous_block_without_one_is_clean_even_on_the_same_block() {
+    let (mut world, first) = World::up();
+    world.told(frame!(prev_hash(55)));
+    world.told(frame!(job(2, Some(NTIME))));
+    assert!(world.work().generation > first.generation);
+}
+
+#[test]
+fn a_block_without_a_job_for_15_s_ends_the_link_and_one_with_a_job_does_not() {
+    for (with_job, ends) in [(false, true), (true, false)] {
+        let (mut world, _) = World::up();
+        world.told(frame!(prev_hash(55)));
+        world.pass(Duration::from_millis(14_999));
+        assert_eq!(world.down(), None);
+        if with_job {
+            world.told(frame!(job(2, Some(NTIME))));
+        }
+        world.pass(Duration::from_millis(1));
+        assert_eq!(world.down().is_some(), ends);
+    }
 }
 
 #[test]

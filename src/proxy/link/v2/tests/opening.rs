@@ -72,7 +72,8 @@ fn a_channel_is_opened_in_the_name_of_the_account_with_no_hashrate_while_nothing
     let [open] = world.opens()[..] else { panic!() };
     assert_eq!(open.user_identity, b"account.sluice");
     assert_eq!(open.nominal_hash_rate, 0.0);
-    assert_eq!(open.max_target, [0xff; 32]);
+    let easiest = crate::work::Target::from_difficulty(config().easiest);
+    assert_eq!(open.max_target, easiest.to_le_bytes());
     assert_eq!(open.min_extranonce_size, 8);
 }
 
@@ -178,7 +179,7 @@ fn a_pool_without_extensions_is_worked_for_in_the_name_of_the_account() {
         world.told(frame!(SetGroupChannel {
             group_channel_id: 1,
             channel_ids: Numbers(&[])
-        }))
+        }));
     };
     for answer in [refused as fn(&mut World), silent, other] {
         let mut world = World::connected(by_worker());
@@ -257,6 +258,16 @@ fn the_pool_is_told_when_the_fleet_has_doubled_halved_appeared_or_gone() {
 }
 
 #[test]
+fn nothing_is_said_without_a_connection() {
+    let (mut world, _) = World::up();
+    world.input(Input::Disconnected("reset"));
+    world.forget();
+    world.input(Input::Fleet(1e15));
+    world.input(Input::Drain);
+    assert_eq!(world.said(), []);
+}
+
+#[test]
 fn a_fleet_that_came_while_the_channel_was_opened_is_told_once_it_is_open() {
     let mut world = World::connected(config());
     world.set_up(0);
@@ -299,9 +310,8 @@ fn a_drain_closes_the_channel_before_the_socket() {
 // sv2: 3.6.5 Reconnect with an empty host or port 0 means the present one
 #[test]
 fn a_reconnect_leads_only_to_the_own_host_or_one_on_the_list() {
-    let same = Some(None);
     for (host, port, leads) in [
-        (&b""[..], 0, same.clone()),
+        (&b""[..], 0, Some(None)),
         (b"", 3400, Some(Some(("pool.example".to_owned(), 3400)))),
         (
             b"POOL.example",

@@ -387,6 +387,23 @@ fn a_channel_withdrawn_before_it_is_seated_is_refused() {
 }
 
 #[test]
+fn nothing_is_sent_after_the_end_whatever_comes_late() {
+    let mut world = World::with(config(), 0);
+    world.standard();
+    world.roots = false;
+    world.block();
+    world.seats = false;
+    world.says(frame!(standard(8)));
+    world.input(Input::Close(Close::Draining));
+    assert_eq!(world.end, Some(Close::Draining));
+    world.root();
+    let no_seat = session::Input::NoSeat(NoSeat::Full);
+    world.of(SessionId(200), no_seat);
+    world.of(OWN, session::Input::Close(Close::Withdrawn));
+    assert_eq!(world.said(), []);
+}
+
+#[test]
 fn a_seat_that_comes_after_the_end_of_its_connection_goes_back_unseen() {
     let mut world = World::with(config(), 0);
     world.seats = false;

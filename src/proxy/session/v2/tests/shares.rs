@@ -269,7 +269,12 @@ fn what_is_judged_is_what_the_client_hashed() {
         ..found_extended(FIRST, 77, world.works)
     };
     world.says(frame!(share));
-    let (_, JudgeRequest { work, lane, share }) = &world.judging[0];
+    let (
+        _,
+        JudgeRequest {
+            work, lane, share, ..
+        },
+    ) = &world.judging[0];
     let coinbase = share::coinbase(work, *lane, share);
     let expected = [&[1; 50][..], &[0x0a, 0x0b, 0x0d, 0, 9, 8, 7, 6], &[2; 40]].concat();
     assert_eq!(coinbase, expected);

@@ -1,0 +1,200 @@
+//! What a V2 pool must see of a link, and which shares may still be written; a reference in the plainest words.
+//!
+//! Not the link: it reads only frames that were sent and remembers what the pool said. Each check panics.
+
+use sluice::proxy::lease::{Issue, Submission};
+use sluice::stratum::v2::frame::{Frame, HEADER, Header};
+use sluice::stratum::v2::message::{
+    FromMiner, NewExtendedMiningJob, OpenExtendedMiningChannel, SubmitSharesExtended,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The same limit as STRATUM.md section 2 gives; blocks may go beyond.
+const OUTSTANDING: usize = 4096 + 64;
+/// Requests that may wait at once: an opening, and questions whether the pool is alive.
+const OPENS: usize = 4100;
+
+/// A share that went into the link; its nonce names it.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) share: Submission,
+    pub(crate) written: bool,
+}
+
+/// The pool's view of one connection after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    pub(crate) open: bool,
+    pub(crate) epoch: u32,
+    pub(crate) setup: bool,
+    pub(crate) welcomed: bool,
+    /// Requests for a channel that wait, with their size.
+    pub(crate) opens: BTreeMap<u32, u16>,
+    pub(crate) extensions: Option<u16>,
+    requests: BTreeSet<u32>,
+    /// Id and extranonce size of the channel that was given.
+    pub(crate) channel: Option<(u32, u16)>,
+    pub(crate) prefix: Vec<u8>,
+    /// Prefixes that each job was sent under.
+    sent: HashMap<u32, Vec<Vec<u8>>>,
+    pub(crate) given: HashMap<u32, Given>,
+    pub(crate) written: u64,
+    /// Shares without an answer: sequence number to nonce. A program is too short to go round.
+    pub(crate) shares: BTreeMap<u32, u32>,
+    last_sequence: Option<u32>,
+    pub(crate) newest: Option<Arc<Issue>>,
+    /// Works below were made before the last SetNewPrevHash.
+    pub(crate) valid_from: u32,
+    /// Previous block and its smallest time, as last told.
+    pub(crate) tip: Option<([u8; 32], u32)>,
+    /// No work has come since it was.
+    pub(crate) is_new: bool,
+}
+
+impl Pool {
+    pub(crate) fn connected(&mut self) {
+        self.gone();
+        self.epoch += 1;
+        self.open = true;
+    }
+
+    pub(crate) fn gone(&mut self) {
+        self.open = false;
+        self.setup = false;
+        self.welcomed = false;
+        self.opens.clear();
+        self.extensions = None;
+        self.requests.clear();
+        self.channel = None;
+        self.sent.clear();
+        self.tip = None;
+        self.shares.clear();
+    }
+
+    /// A job that is about to be told.
+    pub(crate) fn sends(&mut self, job: &NewExtendedMiningJob<'_>) {
+        let prefixes = self.sent.entry(job.job_id).or_default();
+        prefixes.push(self.prefix.clone());
+    }
+
+    /// Bytes of the link: whole frames.
+    pub(crate) fn reads(&mut self, mut bytes: &[u8]) {
+        assert!(self.open, "bytes for no socket");
+        while let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() {
+            let header = Header::parse(header);
+            let (payload, rest) = rest
+                .split_at_checked(header.length as usize)
+                .expect("a whole frame");
+            bytes = rest;
+            let message = FromMiner::parse(&Frame { header, payload }).expect("well formed");
+            self.message(&message.expect("a message that pools know"));
+        }
+        assert!(bytes.is_empty(), "half a header");
+    }
+
+    fn message(&mut self, message: &FromMiner<'_>) {
+        if let FromMiner::SetupConnection(setup) = message {
+            assert!(!self.setup, "a second setup");
+            assert_eq!((setup.min_version, setup.max_version), (2, 2));
+            self.setup = true;
+            return;
+        }
+        assert!(self.welcomed, "a message before the setup is answered");
+        match message {
+            FromMiner::RequestExtensions(request) => {
+                self.request(u32::from(request.request_id));
+                self.extensions = Some(request.request_id);
+            }
+            FromMiner::OpenExtendedMiningChannel(open) => self.opening(open),
+            FromMiner::UpdateChannel(update) => {
+                assert!(self.is_channel(update.channel_id));
+            }
+            FromMiner::SubmitSharesExtended(share) => self.submitted(share),
+            // Also of a channel that was given on a question.
+            FromMiner::CloseChannel(_) => assert!(self.channel.is_some()),
+            other => panic!("{other:?} is said to a pool"),
+        }
+    }
+
+    fn request(&mut self, id: u32) {
+        assert!(self.requests.insert(id), "a request id again");
+    }
+
+    fn opening(&mut self, open: &OpenExtendedMiningChannel<'_>) {
+        self.request(open.request_id);
+        assert!(open.nominal_hash_rate.is_finite() && open.nominal_hash_rate >= 0.0);
+        let question = open.min_extranonce_size == u16::MAX;
+        assert_eq!(question, self.channel.is_some(), "one channel of our own");
+        self.opens.insert(open.request_id, open.min_extranonce_size);
+        assert!(self.opens.len() < OPENS, "too many questions");
+    }
+
+    fn is_channel(&self, id: u32) -> bool {
+        self.channel.is_some_and(|(channel, _)| channel == id)
+    }
+
+    /// A share is written at most once (I3), whole (I2), and never one that is known to be bad (I5).
+    fn submitted(&mut self, told: &SubmitSharesExtended<'_>) {
+        let given = self.given.get_mut(&told.nonce).expect("a given share");
+        assert!(!given.written, "a share is written twice");
+        given.written = true;
+        self.written += 1;
+        let share = &given.share;
+        let work = &share.work;
+        let (channel, size) = self.channel.expect("a share before the channel is open");
+        assert_eq!(told.channel_id, channel);
+        assert_eq!(told.job_id.to_string(), *work.pool_job);
+        assert_eq!(told.version, share.share.version);
+        let width = usize::from(work.pad + work.layout.total());
+        assert_eq!(told.extranonce.len(), width);
+        if !share.block {
+            assert_eq!(width, usize::from(size));
+            let newest = &self.newest.as_ref().expect("a share has a work").work;
+            assert_eq!(work.epoch, self.epoch, "a share of an earlier connection");
+            assert!(
+                work.id.0 >= self.valid_from,
+                "a share on a block built upon"
+            );
+            assert!(work.generation >= newest.generation, "a stale share");
+        }
+        let number = told.sequence_number;
+        assert!(self.last_sequence.is_none_or(|last| number == last + 1));
+        self.last_sequence = Some(number);
+        self.shares.insert(number, told.nonce);
+        assert!(self.shares.len() <= OUTSTANDING);
+    }
+
+    /// A work that is made: of this connection, under a prefix its job was sent with, and not what the one before it spans.
+    pub(crate) fn issued(&mut self, issue: Arc<Issue>) {
+        let work = &issue.work;
+        assert!(self.open, "work of no connection");
+        assert_eq!(work.epoch, self.epoch);
+        let (_, size) = self.channel.expect("work takes a channel");
+        assert_eq!(u16::from(work.pad + work.layout.total()), size);
+        let end = work.coinbase_prefix.len() - usize::from(work.pad);
+        let job = work.pool_job.parse().expect("a number");
+        let prefixes = self.sent.get(&job).expect("a job that was sent");
+        let fits = |prefix: &Vec<u8>| work.coinbase_prefix[..end].ends_with(prefix);
+        assert!(prefixes.iter().any(fits), "a prefix that the job never had");
+        assert!(work.ntime >= work.pool_ntime);
+        let (prev_hash, min_ntime) = self.tip.expect("work takes a previous block");
+        assert_eq!(work.prev_hash, prev_hash, "work on an earlier block");
+        assert!(work.pool_ntime >= min_ntime);
+        let is_new = std::mem::take(&mut self.is_new);
+        assert!(work.version_mask & !0x1fff_e000 == 0);
+        if let Some(newest) = &self.newest {
+            let old = &newest.work;
+            assert!(work.id > old.id && work.generation >= old.generation);
+            assert!(!is_new || work.generation > old.generation);
+            let same = old.prev_hash == work.prev_hash
+                && old.coinbase_prefix == work.coinbase_prefix
+                && old.coinbase_suffix == work.coinbase_suffix
+                && old.branch == work.branch
+                && (old.version, old.nbits) == (work.version, work.nbits)
+                && old.ntime == work.ntime;
+            assert!(!same, "the same search space twice");
+        }
+        self.newest = Some(issue);
+    }
+}
