@@ -187,6 +187,7 @@ fn config() -> Config {
         version_mask: 0x1fff_e000,
         reconnect_hosts: Vec::new(),
         shares_per_second: 1.0,
+        easiest: sluice::work::Difficulty::MIN,
         refresh: Duration::from_secs(25),
         seed: 1,
     }

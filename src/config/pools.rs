@@ -164,9 +164,9 @@ fn remark(section: &Section<'_>, url: &PoolUrl, rolling: bool, findings: &mut Fi
             .host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback());
-    if !url.tls && !here {
+    if !url.tls && url.authority.is_none() && !here {
         let message = "not encrypted: whoever is on the way can take the hashrate; \
-                       use stratum+ssl:// if the pool has it";
+                       use stratum2+tcp:// or stratum+ssl:// if the pool has it";
         section.say(Severity::Warning, "url", message, findings);
     }
     if !rolling {

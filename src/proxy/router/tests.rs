@@ -5,7 +5,6 @@ use crate::proxy::lease::{ResumeToken, Seat};
 use crate::proxy::session::Attach;
 use crate::work::Lane;
 
-// sv2: 5.3.4 min_extranonce_size
 #[test]
 fn a_channel_that_wants_more_than_the_layout_rolls_gets_an_aligned_block_of_lanes() {
     let wide =
@@ -25,7 +24,6 @@ fn a_channel_that_wants_what_the_layout_rolls_or_less_gets_a_single_lane() {
     }
 }
 
-// sv2: 5.3.6 min-extranonce-size-too-large
 #[test]
 fn a_channel_that_would_leave_no_byte_of_its_lane_gets_no_seat() {
     let narrow = Layout { lane: 2, rolled: 4 };

@@ -453,6 +453,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             self.shard.joined(id, mailbox.clone());
             mailbox
         };
+        self.shard.hub.board.speaks_v2(id);
         if let Some(waker) = &self.listening {
             mailbox.listen(waker);
         }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a channel id is given once in the life of a connection, and a channel that is over sends nothing more.
 
+use super::jobs::Ahead;
 use super::setup::ROLLED;
 use super::shares::{Batch, Judging};
 use super::{GROUP, Output, Session};
@@ -61,6 +62,8 @@ pub(super) struct Channel {
     pub(super) batch: Batch,
     /// The `min_ntime` of its last `SetNewPrevHash`: no job may go below.
     pub(super) tip_ntime: u32,
+    /// By link, where its jobs are told later than their work says; empty for most.
+    pub(super) ahead: Vec<Ahead>,
     /// A job that waits for its merkle root; whether it is clean.
     pub(super) rooting: Option<(Arc<Issue>, bool)>,
     /// The merkle roots of the jobs that a standard channel was told one by one, oldest first: its shares need no other
@@ -177,6 +180,7 @@ impl Session {
             judging: VecDeque::new(),
             batch: Batch::default(),
             tip_ntime: 0,
+            ahead: Vec::new(),
             rooting: None,
             roots: VecDeque::new(),
             told_gone: false,

@@ -6,6 +6,7 @@
 mod apart;
 mod channels;
 mod jobs;
+mod lanes;
 mod limits;
 mod setup;
 mod shares;
