@@ -196,15 +196,12 @@ fn the_first_target_is_never_above_what_the_client_accepts() {
 
 #[test]
 fn a_limit_one_below_a_target_of_ours_gets_the_next_target() {
+    // Little-endian, and its lowest bytes are zero.
     let mut below = target(64.0);
-    below[0] = below[0].wrapping_sub(1);
-    for byte in 0..32 {
-        let borrowed = target(64.0)[byte] == 0;
-        below[byte] = target(64.0)[byte].wrapping_sub(1);
-        if !borrowed {
-            break;
-        }
-    }
+    let lowest = below.iter().position(|byte| *byte > 0);
+    let lowest = lowest.expect("not nothing");
+    below[..lowest].fill(0xff);
+    below[lowest] -= 1;
     assert_eq!(opened_under(below), Some(target(128.0)));
 }
 

@@ -60,7 +60,7 @@ struct World {
     /// What was sent since it was last looked at.
     out: Vec<u8>,
     outputs: Vec<(SessionId, session::Output)>,
-    submitted: Vec<Box<Submission>>,
+    submitted: Vec<Submission>,
     closed: Vec<(SessionId, Close)>,
     /// Why the connection ended.
     end: Option<Close>,
@@ -248,7 +248,7 @@ impl World {
             }
             Output::Of(id, session::Output::Submit(share)) => {
                 let (worker, hashes) = (share.worker.clone(), share.work.pool_difficulty.hashes());
-                self.submitted.push(share);
+                self.submitted.push(*share);
                 let submitted = session::Input::Submitted(&worker, Ok(()), hashes);
                 self.session
                     .handle_input(self.now, Input::Of(id, submitted));
