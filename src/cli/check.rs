@@ -21,7 +21,7 @@ pub struct Args {
     /// Do not connect to the pools
     #[arg(long)]
     offline: bool,
-    /// Log in at each pool and tell what it gives
+    /// Log in at each pool (at a V2 pool: open a channel) and tell what it gives
     #[arg(long, conflicts_with = "offline")]
     pool_login: bool,
     /// Findings as a JSON array

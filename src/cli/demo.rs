@@ -58,7 +58,7 @@ pub struct Args {
     /// v2, mixed: half of each), or both
     #[arg(long, default_value = "200,v1", value_name = "N,PROTOCOL", value_parser = Miners::parse)]
     miners: Miners,
-    /// What pool A speaks; pool B is V1
+    /// What pool A speaks; pool B, the failover, speaks V1
     #[arg(long, default_value = "v1", value_name = "PROTOCOL")]
     pool: Speech,
     /// The summary as one JSON object, and no table

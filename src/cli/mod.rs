@@ -30,7 +30,7 @@ pub mod exit {
 #[command(
     name = "sluice",
     version,
-    about = "A Stratum mining proxy that judges every share itself",
+    about = "A Stratum mining proxy, V1 and V2, that judges every share itself",
     max_term_width = 100,
     arg_required_else_help = true,
     after_help = "New here?  sluice demo\nA pool:    sluice run --pool stratum+tcp://pool.example.com:3333 --user account.{worker}\nA file:    sluice check sluice.toml, then sluice run -c sluice.toml"
