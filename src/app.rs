@@ -488,15 +488,19 @@ fn board(config: &Config, now: Instant) -> Board {
     let card = |pool: &Pool| PoolCard {
         name: pool.link.name.clone(),
         url: format!(
-            "stratum+{}://{}:{}",
-            if pool.tls.is_some() { "ssl" } else { "tcp" },
+            "{}://{}:{}",
+            match (&pool.authority, &pool.tls) {
+                (Some(_), _) => "stratum2+tcp",
+                (None, Some(_)) => "stratum+ssl",
+                (None, None) => "stratum+tcp",
+            },
             pool.host,
             pool.port
         ),
         user: pool.link.user.clone(),
         tier: tier(pool).map_or(0, |p| p.tier),
         share: tier(pool).map_or(1.0, |p| p.share),
-        plaintext: pool.tls.is_none(),
+        plaintext: pool.tls.is_none() && pool.authority.is_none(),
     };
     Board::new(now, listeners, config.pools.iter().map(card).collect())
 }

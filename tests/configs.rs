@@ -127,7 +127,7 @@ fn what_runs_but_deserves_a_look_is_a_warning_or_a_note() {
                 [[pool]]\nname = \"b\"\nurl = \"h:1\"\nuser = \"u\"\n";
     let (config, findings) = Config::from_vars("x", text, &[]);
     assert!(config.is_some(), "{findings}");
-    let plain = "not encrypted: whoever is on the way can take the hashrate; use stratum+ssl:// if the pool has it";
+    let plain = "not encrypted: whoever is on the way can take the hashrate; use stratum2+tcp:// or stratum+ssl:// if the pool has it";
     let expected = [
         "3:24 warning: listen.main.difficulty.start: rounded down to 512, a power of two".to_owned(),
         "3:36 note: listen.main.difficulty.min: below 1: a lab, no ASIC mines this".to_owned(),
@@ -138,6 +138,19 @@ fn what_runs_but_deserves_a_look_is_a_warning_or_a_note() {
         "11:7 warning: pool.b.url: the same place and user as pool a".to_owned(),
     ];
     assert_eq!(findings.iter().map(line).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_stratum_v2_pool_is_encrypted_and_not_warned_about() {
+    let url =
+        "stratum2+tcp://pool.example.com:3336/9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
+    let text = format!("[[pool]]\nurl = \"{url}\"\nuser = \"u\"\n");
+    let (config, findings) = Config::from_vars("x", &text, &[]);
+    assert!(config.is_some(), "{findings}");
+    assert!(
+        !findings.to_string().contains("not encrypted"),
+        "{findings}"
+    );
 }
 
 #[test]

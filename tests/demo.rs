@@ -37,6 +37,35 @@ fn the_demo_fails_over_loses_nothing_and_says_so() {
 }
 
 #[test]
+fn machines_of_both_protocols_fail_over_from_a_v2_to_a_v1_pool_and_lose_nothing() {
+    let output = demo(&["--pool", "v2", "--miners", "mixed", "--for", "40s"]);
+    let summary = String::from_utf8(output.stdout).unwrap();
+    let story = String::from_utf8(output.stderr).unwrap();
+    let told = format!("{story}\n{summary}");
+    assert_eq!(output.status.code(), Some(0), "{told}");
+
+    let [sent, judged, accepted, refused, ..] = numbers(&summary, "shares ")[..] else {
+        panic!("no accounts of shares: {told}");
+    };
+    assert_eq!((sent, judged), (judged, accepted + refused), "{told}");
+    for pool in ["pool A V2 ", "pool B V1 "] {
+        let [written, accepted, ..] = numbers(&summary, pool)[..] else {
+            panic!("no account of {pool}: {told}");
+        };
+        assert!(accepted > 0 && accepted <= written, "{told}");
+    }
+    for words in [
+        "machines (V1 and V2)",
+        "pool A (V2), pool B (V1)",
+        "stratum2+tcp://127.0.0.1:",
+        "all 200 miners on pool B",
+        "no reconnect",
+    ] {
+        assert!(story.contains(words), "{words}: {told}");
+    }
+}
+
+#[test]
 fn a_gpu_job_gets_its_watts_mining_makes_room_and_comes_back() {
     let output = demo(&["--for", "60s"]);
     let summary = String::from_utf8(output.stdout).unwrap();

@@ -11,6 +11,7 @@
 
 mod layout;
 mod outcome;
+mod pool;
 mod power;
 mod screen;
 mod site;
@@ -18,6 +19,7 @@ mod story;
 
 use super::{exit, units};
 use outcome::Outcome;
+use pool::{Miners, Speech};
 use power::PowerStory;
 use screen::Screen;
 use site::Site;
@@ -45,15 +47,20 @@ const FAULT: u8 = 70;
     after_help = "The live table goes to the error stream, the summary to the output. Exit code 0 only when shares \
 flowed, every one is accounted for, no breaker tripped, no grant came before there was room, power was below its limit at \
 every deadline and mining came back; 1 otherwise, with the reason. The whole story takes about a minute; with --for below \
-60s it is only the failover of the pools."
+60s it is only the failover of the pools. With --pool v2 pool A speaks Stratum V2 and pool B V1, so that the failover goes \
+from one protocol to the other and back."
 )]
 pub struct Args {
     /// End after this, at least 5s; without it, at Ctrl-C
     #[arg(long = "for", value_parser = span, value_name = "TIME")]
     span: Option<Duration>,
-    /// Simulated machines, each with its own address, firmware and connection
-    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2000))]
-    miners: u16,
+    /// Simulated machines, each with its own address, firmware and connection: how many (1 to 2000), what they speak (v1,
+    /// v2, mixed: half of each), or both
+    #[arg(long, default_value = "200,v1", value_name = "N,PROTOCOL", value_parser = Miners::parse)]
+    miners: Miners,
+    /// What pool A speaks; pool B is V1
+    #[arg(long, default_value = "v1", value_name = "PROTOCOL")]
+    pool: Speech,
     /// The summary as one JSON object, and no table
     #[arg(long)]
     json: bool,
@@ -88,7 +95,7 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 async fn demonstrate(args: &Args) -> Result<Outcome, (u8, String)> {
-    let site = Site::open(args.miners, args.log.as_deref()).await?;
+    let site = Site::open(args).await?;
     let mut told = Told::new(&site, args);
     let mut screen = Screen::new(&site, &told.power, args.json);
     let signal = super::sim::signalled();
@@ -111,7 +118,7 @@ async fn demonstrate(args: &Args) -> Result<Outcome, (u8, String)> {
     let accounts = site.close().await;
     Ok(Outcome::of(
         elapsed,
-        args.miners.into(),
+        args.miners.count.into(),
         &accounts,
         &told.pools,
         &told.power,
@@ -130,8 +137,8 @@ impl Told {
         let job = site.layout.job.as_ref().filter(|_| whole);
         let job = job.map(|job| (job.nodes, job.watts));
         Self {
-            power: PowerStory::new(args.miners.into(), site.layout.limit_watts, job),
-            pools: Story::new(args.miners.into(), args.span),
+            power: PowerStory::new(args.miners.count.into(), site.layout.limit_watts, job),
+            pools: Story::new(args.miners.count.into(), args.span),
         }
     }
 

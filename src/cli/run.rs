@@ -22,7 +22,7 @@ pub struct Args {
     /// Configuration file (TOML); every key is in config/example.toml
     #[arg(short, long, value_name = "FILE", conflicts_with = "pool")]
     config: Option<PathBuf>,
-    /// A pool, e.g. stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT; give it again for a failover
+    /// A pool: stratum+tcp://HOST:PORT, stratum+ssl://HOST:PORT or stratum2+tcp://HOST:PORT/KEY; give it again for a failover
     #[arg(long, value_name = "URL", requires = "user")]
     pool: Vec<String>,
     /// User name at the pool; {worker} stands for the miner's own worker name

@@ -149,6 +149,7 @@ fn miners_table(miners: &Miners) -> String {
         "REJECTED",
         "LAST SHARE",
         "CONNECTED",
+        "BY",
         "AGENT",
     ];
     let rows = miners.miners.iter().map(|miner| {
@@ -163,6 +164,7 @@ fn miners_table(miners: &Miners) -> String {
             units::percent(miner.rejected, miner.accepted + miner.rejected),
             miner.last_share_seconds.map_or("never".to_owned(), ago),
             units::duration(miner.connected_seconds),
+            printable(&miner.protocol),
             name(&miner.agent),
         ]
     });
@@ -229,7 +231,7 @@ fn pool_notes(pool: &Pool) -> Vec<String> {
     }
     if pool.plaintext {
         notes.push(format!(
-            "{}: not encrypted; anybody on the way can redirect the work (use stratum+ssl:// if the pool offers it)\n",
+            "{}: not encrypted; anybody on the way can redirect the work (use stratum2+tcp:// or stratum+ssl:// if the pool offers it)\n",
             printable(&pool.name)
         ));
     }

@@ -9,7 +9,7 @@ use super::finding::{Finding, Findings, Severity};
 use super::units::{self, PoolUrl, want};
 use super::{Shared, secret};
 use crate::proxy::{link, link::Identity, router};
-use crate::work::LinkId;
+use crate::work::{Difficulty, LinkId};
 
 /// Longest user template, in bytes: with a worker's 128 the authorize stays far below any pool's line limit.
 const MAX_USER: usize = 256;
@@ -94,6 +94,8 @@ fn pool(
             version_mask: if rolling { shared.version_mask } else { 0 },
             reconnect_hosts: reconnect_hosts?,
             shares_per_second: rate?,
+            // Known once the listeners are.
+            easiest: Difficulty::MIN,
             refresh: shared.refresh,
             seed: seed(id),
         },
@@ -162,9 +164,9 @@ fn remark(section: &Section<'_>, url: &PoolUrl, rolling: bool, findings: &mut Fi
             .host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback());
-    if !url.tls && !here {
+    if !url.tls && url.authority.is_none() && !here {
         let message = "not encrypted: whoever is on the way can take the hashrate; \
-                       use stratum+ssl:// if the pool has it";
+                       use stratum2+tcp:// or stratum+ssl:// if the pool has it";
         section.say(Severity::Warning, "url", message, findings);
     }
     if !rolling {

@@ -93,6 +93,7 @@ struct Miner {
     link: Option<LinkId>,
     listener: ListenerId,
     resumed: bool,
+    is_v2: bool,
 }
 
 impl Board {
@@ -137,6 +138,7 @@ impl Board {
             link: None,
             listener,
             resumed: false,
+            is_v2: false,
         };
         if self.miners.insert(id, miner).is_some() {
             return;
@@ -144,6 +146,13 @@ impl Board {
         self.arrived.fetch_add(1, Relaxed);
         if let Some(mut totals) = self.listener(listener) {
             totals.connections += 1;
+        }
+    }
+
+    /// A session is a channel of Stratum V2: a connection says so only after it was let in.
+    pub fn speaks_v2(&self, id: SessionId) {
+        if let Some(mut miner) = self.miners.get_mut(&id) {
+            miner.is_v2 = true;
         }
     }
 

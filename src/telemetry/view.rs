@@ -66,6 +66,9 @@ pub struct Miner {
     pub peer: String,
     /// Its worker name (the last one that sent a share, or was authorized).
     pub worker: Option<String>,
+    /// What it speaks: `V1`, or `V2` of a channel.
+    #[serde(default)]
+    pub protocol: String,
     /// Its user agent.
     pub agent: Option<String>,
     /// Its lane, hex.

@@ -1,6 +1,8 @@
 //! Asks one pool whether it is there: name, TCP, TLS, and (if wanted) a login, by a small blocking client.
 //!
-//! It never mines and never submits. Invariant: it is over within the sum of its time limits whatever the pool does.
+//! Of V1; V2 is in pool/v2.rs. It never mines and never submits. Invariant: it is over within the sum of its time limits whatever the pool does.
+
+mod v2;
 
 use super::environment;
 use crate::config::{Finding, Findings, Pool, Severity};
@@ -30,10 +32,13 @@ impl<S: Read + Write> Stream for S {}
 pub(super) fn check(pool: &Pool, login: bool) -> Findings {
     let mut findings = Findings::default();
     let key = format!("pool.{}.url", pool.link.name);
-    let result = connect(pool, &mut findings).and_then(|(stream, socket)| match login {
-        true => log_in(pool, stream, &socket),
-        false => Ok(None),
-    });
+    let result = match pool.authority {
+        Some(authority) => v2::check(pool, authority, login),
+        None => connect(pool, &mut findings).and_then(|(stream, socket)| match login {
+            true => log_in(pool, stream, &socket),
+            false => Ok(None),
+        }),
+    };
     match result {
         Ok(None) => {}
         Ok(Some(told)) => findings.push(Finding::said(Severity::Note, &key, told)),

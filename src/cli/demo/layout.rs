@@ -65,8 +65,10 @@ pub(super) struct Layout {
 pub(super) struct Places<'a> {
     /// Where miners connect.
     pub(super) listen: SocketAddr,
-    /// Pools A and B.
-    pub(super) pools: [SocketAddr; 2],
+    /// Pools A and B, as URLs.
+    pub(super) pools: [String; 2],
+    /// The secret by which V2 machines know the proxy.
+    pub(super) authority_key: String,
     /// Firmware, on each machine's address.
     pub(super) ports: Ports,
     /// The meter's text.
@@ -143,6 +145,7 @@ impl Layout {
     pub(super) fn vars(&self, places: &Places<'_>) -> Vec<(String, String)> {
         let watts = |watts: f64| format!("{watts:.0} W");
         let mut vars = vec![
+            ("V2__AUTHORITY_KEY".to_owned(), places.authority_key.clone()),
             (
                 "LISTEN__DEMO__ADDRESS".to_owned(),
                 places.listen.to_string(),
@@ -156,11 +159,8 @@ impl Layout {
                 places.folder.join("ledger.db").display().to_string(),
             ),
         ];
-        for (name, pool) in ["A", "B"].iter().zip(places.pools) {
-            vars.push((
-                format!("POOL__{name}__URL"),
-                format!("stratum+tcp://{pool}"),
-            ));
+        for (name, url) in ["A", "B"].iter().zip(&places.pools) {
+            vars.push((format!("POOL__{name}__URL"), url.clone()));
         }
         for (name, rating) in &self.plant.feeders {
             vars.push((format!("FEEDER__{name}__RATING"), watts(*rating)));

@@ -4,6 +4,7 @@
 //! explained by a pool's death or is in `wrong`.
 
 use super::{
+    pool::Speech,
     power::{HEAD, Moment, PowerStory},
     site::Accounts,
     story::{self, Story},
@@ -23,6 +24,7 @@ const EARLY: [&str; 2] = ["unauthorized_worker", "not_subscribed"];
 #[derive(Debug, Default, Serialize)]
 pub(super) struct PoolAccount {
     name: String,
+    protocol: String,
     submitted: u64,
     accepted: u64,
     rejected: u64,
@@ -127,6 +129,7 @@ impl Outcome {
             let rejected = counted.rejected.iter();
             outcome.pools.push(PoolAccount {
                 name: pool.name.clone(),
+                protocol: Speech::of_url(&pool.url).to_string(),
                 submitted: pool.submitted.shares,
                 accepted: pool.accepted.shares,
                 rejected: pool.rejected.shares,
@@ -388,8 +391,9 @@ impl Outcome {
 impl PoolAccount {
     fn as_words(&self) -> String {
         format!(
-            "pool {}     {} written = {} accepted + {} refused{} + {} unknown{}; {} never written{}",
+            "pool {} {:2}  {} written = {} accepted + {} refused{} + {} unknown{}; {} never written{}",
             self.name,
+            self.protocol,
             self.submitted,
             self.accepted,
             self.rejected,

@@ -3,6 +3,7 @@
 //! Decides nothing. Invariant: a frame is at most 23 lines of 79 columns, so that it fits the smallest usual terminal.
 
 use super::{
+    pool::{Speech, Speeches},
     power::{PowerStory, kw},
     site::{Look, OPERATOR, Site},
 };
@@ -31,6 +32,7 @@ const WINDOW: Duration = Duration::from_secs(15);
 pub(super) struct Screen {
     manner: Manner,
     limit_watts: f64,
+    speeches: Speeches,
     intro: [String; 2],
     look_at: [String; 2],
     events: VecDeque<(Duration, String)>,
@@ -61,6 +63,7 @@ impl Screen {
         let screen = Self {
             manner,
             limit_watts: site.layout.limit_watts,
+            speeches: site.speeches,
             intro: [
                 "  real       the proxy, its sockets, hashes, verdicts, plans, commands, proofs"
                     .to_owned(),
@@ -78,9 +81,12 @@ impl Screen {
         };
         if manner == Manner::Lines {
             write(&format!(
-                "Sluice demo: {} machines -> the proxy on {} -> pool A, pool B if A is down\n{}\n{}\n",
+                "Sluice demo: {} machines ({}) -> the proxy on {} -> pool A ({}), pool B ({}) if A is down\n{}\n{}\n",
                 site.layout.machines.machines,
+                site.speeches,
                 site.listener,
+                site.pools[0].speech(),
+                site.pools[1].speech(),
                 screen.intro.join("\n"),
                 screen.look_at.join("\n"),
             ));
@@ -89,6 +95,11 @@ impl Screen {
             ));
         }
         screen.lab_times(power);
+        // Above the frames, which redraw their own lines only: it is longer than they are wide.
+        screen.say(&format!(
+            "  V2 miners  {}  (the key is of this run)",
+            site.url_v2
+        ));
         screen
     }
 
@@ -165,7 +176,8 @@ impl Screen {
     fn frame(&self, look: &Look, (down, up): (f64, f64)) -> Vec<String> {
         let fleet = &look.fleet;
         let mut lines = vec![format!(
-            "Sluice demo   miners -> the proxy -> pool A, or B if A is down   {}",
+            "Sluice demo   {} miners -> proxy -> pool A, or B if A is down {}",
+            self.speeches,
             at(look.elapsed)
         )];
         lines.extend(self.intro.clone());
@@ -186,7 +198,8 @@ impl Screen {
         ));
         lines.push(String::new());
         lines.push(
-            "  POOL  STATE    MINERS  DIFFICULTY  SENT UP  ACCEPTED  REFUSED  UNKNOWN".to_owned(),
+            "  POOL  KIND  STATE    MINERS  DIFFICULTY  SENT UP  ACCEPTED  REFUSED  UNKNOWN"
+                .to_owned(),
         );
         lines.extend(look.pools.iter().map(pool_row));
         lines.push(String::new());
@@ -232,8 +245,9 @@ impl Screen {
 fn pool_row(pool: &telemetry::view::Pool) -> String {
     let hashes = |difficulty: f64| (difficulty * telemetry::view::HASHES_PER_DIFFICULTY) as u128;
     format!(
-        "  {:4}  {:7}  {:>6}  {:>10}  {:>7}  {:>8}  {:>7}  {:>7}",
+        "  {:4}  {:4}  {:7}  {:>6}  {:>10}  {:>7}  {:>8}  {:>7}  {:>7}",
         pool.name,
+        Speech::of_url(&pool.url).to_string(),
         match (pool.up, pool.leases) {
             (false, _) => "DOWN",
             (true, 0) => "standby",

@@ -5,8 +5,9 @@
 //! the disk.
 
 use super::{
-    FAULT,
+    Args, FAULT,
     layout::{Layout, Places},
+    pool::{DemoPool, Speech, Speeches},
 };
 use crate::{
     api::model::Summary,
@@ -15,8 +16,7 @@ use crate::{
     config::Config,
     curtail::view::View,
     sim::{
-        PoolConfig, PoolStats,
-        pool::{Pool, PoolHandle},
+        PoolStats,
         site::{
             Site as Machines, SiteHandle,
             breaker::Trip,
@@ -26,6 +26,7 @@ use crate::{
         },
         stats::MinerStats,
     },
+    stratum::v2::noise::Authority,
     telemetry::{Board, log, view},
 };
 use std::{
@@ -44,10 +45,6 @@ const CONFIG: &str = include_str!("../../../config/demo.toml");
 pub(super) const OPERATOR: &str = "demo-operator-token";
 /// The scheduler's.
 const SLURM: &str = "demo-slurm-token";
-/// 2^22 hashes find a block: one in a quarter of a minute.
-const NBITS: u32 = 0x1e04_0000;
-/// Difficulties of pools A and B: 65,536 and 32,768 hashes a share.
-const DIFFICULTIES: [f64; 2] = [1.0 / 65_536.0, 1.0 / 131_072.0];
 /// How long replies under way are waited for at the end.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -56,9 +53,13 @@ pub(super) struct Site {
     /// What it was built from.
     pub(super) layout: Layout,
     /// A (preferred) and B (the failover).
-    pub(super) pools: [PoolHandle; 2],
+    pub(super) pools: [DemoPool; 2],
+    /// What the machines speak.
+    pub(super) speeches: Speeches,
     /// Where miners connect.
     pub(super) listener: SocketAddr,
+    /// The same for V2 miners: with the public key made for this run.
+    pub(super) url_v2: String,
     /// Where the API answers.
     pub(super) api: SocketAddr,
     world: World,
@@ -70,7 +71,7 @@ pub(super) struct Site {
 
 /// What can be looked at, the proxy running or not.
 struct World {
-    pools: [PoolHandle; 2],
+    pools: [DemoPool; 2],
     machines: SiteHandle,
     plant: Plant,
     job: Arc<Mutex<Option<JobRecord>>>,
@@ -119,14 +120,16 @@ pub(super) struct Accounts {
 
 impl Site {
     /// Starts pools, hall and meter, machines, proxy.
-    pub(super) async fn open(miners: u16, filter: Option<&str>) -> Result<Self, (u8, String)> {
+    pub(super) async fn open(args: &Args) -> Result<Self, (u8, String)> {
         let environment = |what: &str, error: &dyn std::fmt::Display| {
             (exit::ENVIRONMENT, format!("{what}: {error}"))
         };
-        let layout = Layout::of(miners);
+        let layout = Layout::of(args.miners.count);
         let folder = Folder::new()
             .map_err(|error| environment("no folder for the demo's ledger", &error))?;
-        let pools = [pool(0)?, pool(1)?];
+        let [main, backup] = Speech::of_pools(args.pool);
+        let pools = [DemoPool::start(0, main)?, DemoPool::start(1, backup)?];
+        let authority = authority().map_err(|error| environment("no random numbers", &error))?;
         let rig = Arc::new(Rig::default());
         let plant = Plant::start(layout.plant.clone(), rig.clone()).await;
         let plant = plant.map_err(|error| {
@@ -135,6 +138,8 @@ impl Site {
         let listen = free_address().map_err(|error| environment("no free port", &error))?;
         let machines = Machines::start(&crate::sim::site::SiteConfig {
             pool: Some(listen),
+            protocols: args.miners.speeches.dealt(),
+            authority: Some(authority.public().to_string()),
             ..layout.machines.clone()
         });
         let machines = machines.map_err(|error| environment("simulated machines", &error))?;
@@ -142,14 +147,15 @@ impl Site {
         let _ = rig.0.set(machines.clone());
         let places = Places {
             listen,
-            pools: [pools[0].address(), pools[1].address()],
+            pools: [pools[0].url(), pools[1].url()],
+            authority_key: authority.secret_text(),
             ports: machines.ports(),
             meter: plant.meter_url(),
             gpus: plant.exporter_url(),
             folder: &folder.0,
         };
         // On a thread of its own: it waits for the first readings of hall and meter, which answer on this one.
-        let (vars, filter) = (layout.vars(&places), filter.map(str::to_owned));
+        let (vars, filter) = (layout.vars(&places), args.log.clone());
         let started = tokio::task::spawn_blocking(move || proxy(&vars, filter.as_deref())).await;
         let proxy =
             started.map_err(|_| (FAULT, "the proxy panicked at its start".to_owned()))??;
@@ -170,7 +176,9 @@ impl Site {
         };
         Ok(Self {
             layout,
+            speeches: args.miners.speeches,
             listener: listen,
+            url_v2: format!("stratum2+tcp://{listen}/{}", authority.public()),
             api,
             scheduler: Arc::new(Scheduler::new(scheduler, plant.hall(), plant.base_watts())),
             world: World {
@@ -313,6 +321,13 @@ fn proxy(vars: &[(String, String)], filter: Option<&str>) -> Result<Running, (u8
         .map_err(|error| (exit::ENVIRONMENT, error.to_string()))
 }
 
+/// Who the proxy is to V2 machines, in this run.
+fn authority() -> Result<Authority, getrandom::Error> {
+    let mut chance = [0; 32];
+    getrandom::fill(&mut chance)?;
+    Ok(Authority::new(chance))
+}
+
 /// A port that is free now. Machines must know it before the proxy, which must know theirs, can take it.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
@@ -322,22 +337,4 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
         .expect("nothing under these locks panics half-way")
-}
-
-fn pool(at: usize) -> Result<PoolHandle, (u8, String)> {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
-    let config = PoolConfig {
-        seed: 1 + at as u64,
-        difficulty: DIFFICULTIES[at],
-        block_every: Some(Duration::from_secs(20)),
-        job_every: Some(Duration::from_secs(5)),
-        nbits: NBITS,
-        unix_time: unix.map_or(0, |d| d.as_secs() as u32),
-        ..PoolConfig::default()
-    };
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Pool::start(any_port, config, None).map_err(|error| {
-        let why = format!("a simulated pool cannot listen on 127.0.0.1: {error}");
-        (exit::ENVIRONMENT, why)
-    })
 }

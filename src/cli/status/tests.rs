@@ -1,6 +1,7 @@
 //! What people read, and what they read when nothing answers.
 
 use super::*;
+use crate::proxy::lease::SessionId;
 use crate::telemetry::board::tests as fixture;
 use crate::work::LinkId;
 use std::net::TcpListener;
@@ -55,6 +56,7 @@ fn tables_are_aligned_and_say_never_rather_than_zero() {
     let board = fixture::board(now);
     fixture::connect(&board, 1, 0, now);
     fixture::connect(&board, 2, 0, now);
+    board.speaks_v2(SessionId(2));
     board.observe(&fixture::observation(2, "a-long-worker-name", 1, 0), now);
     let later = now + Duration::from_secs(125);
     let page = Miners::of(&board, &Default::default(), later);
@@ -67,6 +69,9 @@ fn tables_are_aligned_and_say_never_rather_than_zero() {
         lines[1].contains("never") && lines[2].contains("2m 5s ago"),
         "{text}"
     );
+    let by = lines[0].find("BY").expect("a header");
+    let protocols = [lines[1], lines[2]].map(|line| &line[by..by + 2]);
+    assert_eq!(protocols, ["V1", "V2"], "{text}");
     assert_eq!(lines[3], "2 miners");
 }
 

@@ -7,7 +7,7 @@ use super::{
     faults::Faults,
     model::{Family, Model},
 };
-use crate::sim::{rng::Rng, temperament::Temperament};
+use crate::sim::{fleet::Protocol, rng::Rng, temperament::Temperament};
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -78,6 +78,10 @@ pub struct SiteConfig {
     pub pool: Option<SocketAddr>,
     /// Worker name; `{n}` becomes the machine's number, from 1.
     pub user: String,
+    /// What machines mine by, dealt out in turn; empty: V1 for all.
+    pub protocols: Vec<Protocol>,
+    /// The authority key that V2 machines expect of their pool (base58check, as a URL writes it); `None`: any is taken.
+    pub authority: Option<String>,
     /// Hashes per second of the whole site, for real on this computer; dealt in proportion to the models' hashrates.
     pub hashrate: f64,
     /// Where machines hang; empty: one feeder named `main`.
@@ -111,6 +115,8 @@ impl SiteConfig {
             model: None,
             pool: None,
             user: "site.{n}".into(),
+            protocols: Vec::new(),
+            authority: None,
             hashrate: 300_000.0,
             feeders: Vec::new(),
             faults: Faults::default(),

@@ -11,6 +11,7 @@ use super::{
 use crate::sim::{
     fleet::{Fleet, FleetConfig, FleetHandle},
     miner::MinerConfig,
+    v2::MannersV2,
 };
 use std::{
     net::SocketAddr,
@@ -31,6 +32,9 @@ pub(super) fn fleet(config: &SiteConfig, pool: SocketAddr, devices: &[Device]) -
             .map(|device| temperament(device.model().family))
             .collect(),
         user: config.user.clone(),
+        protocols: config.protocols.clone(),
+        manners: MannersV2::ALL.to_vec(),
+        authority: config.authority.clone(),
         each: MinerConfig {
             seed: config.seed,
             ..MinerConfig::default()

@@ -162,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 return;
             }
             let pause = self.session.paused_until(now);
-            let may_read = self.out.is_empty() && pause.is_none();
+            let may_read = self.out.is_empty() && self.blocked_since.is_none() && pause.is_none();
             if may_read && self.frames.has_frame() {
                 // Frames that a turn's budget left over are served after the others had theirs.
                 tokio::task::yield_now().await;
@@ -180,12 +180,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     async fn event(&mut self, alarm: &mut Alarm, readable: bool) -> Next {
+        let blocked = self.blocked_since.is_some();
         poll_fn(|cx| {
             self.listen(cx);
             if self.mail_waits() {
                 return Poll::Ready(Next::Mail(0));
             }
-            if let Poll::Ready(next) = poll_io(cx, &mut self.stream, &mut self.out, readable) {
+            if let Poll::Ready(next) =
+                poll_io(cx, &mut self.stream, &mut self.out, blocked, readable)
+            {
                 return Poll::Ready(next);
             }
             alarm.poll(cx)
@@ -335,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Takes the newest work of these links; while the client does not read, newer work only replaces older.
     fn worked(&mut self, now: Instant, links: SmallVec<[LinkId; 2]>) {
-        if !self.out.is_empty() {
+        if !self.out.is_empty() || self.blocked_since.is_some() {
             self.work_waits |= !links.is_empty();
             return;
         }
@@ -461,6 +464,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             self.shard.joined(id, mailbox.clone());
             mailbox
         };
+        self.shard.hub.board.speaks_v2(id);
         if let Some(waker) = &self.listening {
             mailbox.listen(waker);
         }

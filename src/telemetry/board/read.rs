@@ -85,6 +85,7 @@ impl Board {
             listener: self.listener_name(usize::from(miner.listener.0)),
             peer: miner.peer.to_string(),
             worker: miner.worker.as_ref().map(text),
+            protocol: if miner.is_v2 { "V2" } else { "V1" }.to_owned(),
             agent: miner.agent.as_ref().map(text),
             lane: miner.lane.map(|lane| format!("{:08x}", lane.0)),
             resumed: miner.resumed,

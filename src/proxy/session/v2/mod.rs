@@ -210,7 +210,7 @@ impl Session {
             FromMiner::OpenStandardMiningChannel(open) => self.open(now, open.into()),
             FromMiner::OpenExtendedMiningChannel(open) => self.open(now, open.into()),
             FromMiner::UpdateChannel(update) => self.update(now, &update),
-            FromMiner::CloseChannel(close) => self.close_by_client(now, close.channel_id),
+            FromMiner::CloseChannel(close) => self.close_by_client(close.channel_id),
             FromMiner::SubmitSharesStandard(share) => self.submit_standard(now, &share),
             FromMiner::SubmitSharesExtended(share) => self.submit_extended(now, &share),
             FromMiner::SetCustomMiningJob(job) => self.refuse_custom_job(&job),
@@ -229,14 +229,18 @@ impl Session {
     }
 
     fn turn_over(&mut self, now: Instant) {
-        if !self.out.is_empty() {
-            self.last_sent = now;
-        }
         let closing = self.closing.is_some();
         for channel in &mut self.channels {
             channel.mining.observe(now, closing);
         }
         self.sweep(now);
+        if self.closed {
+            // What comes late has nobody to tell it to.
+            self.out.clear();
+        }
+        if !self.out.is_empty() {
+            self.last_sent = now;
+        }
     }
 
     fn deadline(&self) -> Option<(Instant, &'static str, Close)> {
