@@ -30,7 +30,7 @@ const FIRST_BYTE: Duration = Duration::from_secs(10);
 const CRUMBS: Duration = Duration::from_millis(20);
 /// A TLS handshake has as long as the first byte.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Noise handshakes at once, each a tenth of a millisecond of CPU and a few hundred bytes; others wait for their turn.
+/// Noise handshakes at once whose hello has come, each a tenth of a millisecond of CPU; others wait for their turn.
 const HANDSHAKES: usize = 256;
 /// Back-off when accept fails (descriptors are used up): from, to.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -366,7 +366,7 @@ impl Guest {
         .await;
     }
 
-    async fn serve_v2<S>(self, stream: S, first: Vec<u8>)
+    async fn serve_v2<S>(self, mut stream: S, first: Vec<u8>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -376,8 +376,10 @@ impl Guest {
             return self.refuse(RefusedConnection::Noise);
         };
         let handshake = async {
+            // A turn is for who can use it at once: two hundred half hellos would keep everybody out for ten seconds.
+            let hello = noise::hello(&mut stream, &first).await?;
             let _turn = listen.admission.handshakes.acquire().await;
-            noise::respond(stream, &first, issuer).await
+            noise::respond(stream, &hello, issuer).await
         };
         let stream = tokio::select! {
             done = handshake => done,

@@ -18,6 +18,7 @@ use crate::proxy::router;
 use crate::proxy::session::v2::{Input, Output, Session};
 use crate::proxy::session::{self, Close, NoSeat, Observation};
 use crate::stratum::v2::frame::Frames;
+use crate::stratum::v2::noise::OpenError;
 use crate::work::{Lane, LinkId, Work};
 use smallvec::SmallVec;
 use std::future::{Future, poll_fn};
@@ -224,8 +225,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 }
             }
             Next::Ended { vanished } => {
-                self.vanished = vanished;
-                self.close.get_or_insert(Close::Peer);
+                let why = self.ended();
+                self.vanished = vanished && why == Close::Peer;
+                self.close.get_or_insert(why);
             }
             Next::Mail(_) => self.open_mail(now),
             Next::Time
@@ -236,6 +238,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.close = Some(Close::SlowReader);
             }
             Next::Time => self.session.handle_timeout(now),
+        }
+    }
+
+    /// Why there is nothing more to read: what Noise refuses is the peer's doing, not its leaving.
+    fn ended(&self) -> Close {
+        match self.stream.failed() {
+            None => Close::Peer,
+            Some(OpenError::TooLong { .. }) => Close::Overlong,
+            Some(_) => Close::Malformed,
         }
     }
 
