@@ -42,7 +42,7 @@ fn shares(rounds: u32) {
             theirs = theirs.min(timed(16, || rival.shares(16)));
         }
         let show = |name: &str, ns: f64, ratio: f64| {
-            println!("{kind:?}: {name:<34}{ns:>10.0}{ratio:>12.2}")
+            println!("{kind:?}: {name:<34}{ns:>10.0}{ratio:>12.2}");
         };
         show("alone", one, 1.0);
         show("sixteen together", sixteen, 1.0);

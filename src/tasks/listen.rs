@@ -247,7 +247,7 @@ impl Guest {
     /// What it speaks decides what it meets. All but plain V1 is boxed, so that a plain miner does not pay for its size.
     async fn welcome(self, stream: TcpStream) {
         match Box::pin(self.first_word(&stream)).await {
-            Some(Protocol::V1) => self.serve_v1(stream, Vec::new()).await,
+            Some(Protocol::V1) => session::run(self.v1(stream, Vec::new())).await,
             Some(Protocol::Tls) => Box::pin(self.serve_tls(stream)).await,
             Some(Protocol::V2) => Box::pin(self.serve_v2(stream, Vec::new())).await,
             Some(Protocol::Foreign) => self.turn_away(Close::Malformed),
@@ -341,29 +341,25 @@ impl Guest {
             return;
         };
         match protocol {
-            Protocol::V1 => self.serve_v1(stream, first).await,
+            Protocol::V1 => session::run(self.v1(stream, first)).await,
             Protocol::V2 => self.serve_v2(stream, first).await,
             Protocol::Tls | Protocol::Foreign => self.turn_away(Close::Malformed),
         }
     }
 
-    async fn serve_v1<S>(self, stream: S, first: Vec<u8>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
-    {
-        let Self { listen, id, .. } = &self;
+    /// What the task of a V1 session is given.
+    fn v1<S>(&self, stream: S, first: Vec<u8>) -> Start<S> {
+        let Self { listen, id, .. } = self;
         let mask = listen.shard.hub.masks[usize::from(listen.id.0)].load(Ordering::Relaxed);
-        let session = Session::new(Instant::now(), *id, listen.config.clone(), mask);
-        session::run(Start {
+        Start {
             stream,
             first,
-            session,
+            session: Session::new(Instant::now(), *id, listen.config.clone(), mask),
             id: *id,
             listener: listen.id,
             shard: listen.shard.clone(),
             cancel: listen.cancel.clone(),
-        })
-        .await;
+        }
     }
 
     async fn serve_v2<S>(self, mut stream: S, first: Vec<u8>)

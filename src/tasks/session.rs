@@ -170,6 +170,7 @@ pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
         close: None,
         vanished: false,
     };
+    conn.lines.keep(&first);
     async move {
         // A panic in here costs this connection; its lane is never given back, so it is never given out twice.
         conn.shard.joined(id, conn.mailbox.clone());
@@ -177,10 +178,6 @@ pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
             // The drain may have been told before this session could hear of it.
             conn.mailbox.ring(DRAIN);
         }
-        if !first.is_empty() {
-            conn.read_lines(clock(), &first);
-        }
-        drop(first);
         conn.serve().await;
         conn.shard.left(id);
         conn.end().await;

@@ -144,24 +144,24 @@ type Act = fn(&mut SimPoolV2, Instant);
 /// What the pool does once miners are on it.
 const ROWS: [(&str, bool, Act); 17] = [
     ("a frame that is garbage", false, |pool, now| {
-        pool.push_garbage(now)
+        pool.push_garbage(now);
     }),
     ("a header of 16 MiB", true, |pool, now| {
-        pool.push_endless(now)
+        pool.push_endless(now);
     }),
     ("messages nobody knows", false, |pool, now| {
-        pool.push_unknown(now)
+        pool.push_unknown(now);
     }),
     ("all channels closed", true, |pool, now| {
-        pool.close_channels(now, "\r\n<b>")
+        pool.close_channels(now, "\r\n<b>");
     }),
     ("a new prefix", false, |pool, now| pool.set_prefixes(now)),
     ("a new group", false, |pool, now| pool.regroup(now)),
     ("sent nowhere", false, |pool, now| {
-        pool.reconnect(now, "192.0.2.1", 1)
+        pool.reconnect(now, "192.0.2.1", 1);
     }),
     ("sent to nonsense", false, |pool, now| {
-        pool.reconnect(now, "\r\n\0 ::1]", 0)
+        pool.reconnect(now, "\r\n\0 ::1]", 0);
     }),
     ("success of shares never sent", false, |pool, now| {
         pool.push_each(now, |channel| {
@@ -261,7 +261,7 @@ fn whatever_a_v2_pool_does_its_miners_mine_on_where_they_are_connected() {
         let mut scene = Scene::open(seed, Vec::new());
         scene.move_in();
         let jobs = scene.house.honest.notifies;
-        scene.hostile.with(|pool, now| act(pool, now));
+        scene.hostile.with(act);
         scene.hostile.new_block();
         // A clean job, of this pool or of the next: until then nothing has reached the miners, or nothing was to.
         while scene.house.honest.notifies == jobs {

@@ -62,6 +62,7 @@ pub struct Session {
     client: Option<setup::Client>,
     channels: SmallVec<[Box<Channel>; 1]>,
     /// Closed channels whose seats the driver has not taken yet.
+    #[expect(clippy::vec_box, reason = "they move here as they are")]
     gone: Vec<Box<Channel>>,
     next_channel: u32,
     channelless_since: Instant,

@@ -91,7 +91,8 @@ fn a_job_never_goes_back_behind_the_time_of_its_block() {
     for (ntime, told) in [
         (NTIME + 9, None),
         (NTIME, Some(NTIME + 9)),
-        (NTIME + 10, Some(NTIME + 10)),
+        // As late as the one before: what follows on a block must not begin where the channel has been.
+        (NTIME + 10, Some(NTIME + 19)),
     ] {
         world.pass(GAP);
         world.works += 1;
