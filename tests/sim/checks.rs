@@ -12,7 +12,7 @@ use sluice::proxy::router::Input;
 use sluice::sim::judge::Reason;
 use sluice::sim::v2::Breach;
 use sluice::sim::watch::Violation;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A promise to look at later.
@@ -31,7 +31,8 @@ pub enum Look {
 /// Who holds which lane, by what the router says.
 #[derive(Debug, Default)]
 pub struct LaneBook {
-    live: HashMap<u32, (usize, ResumeToken)>,
+    /// By their first lane, the last of those that are one seat's.
+    live: BTreeMap<u32, (u32, usize, ResumeToken)>,
     resting: HashMap<u32, (Ns, ResumeToken)>,
 }
 
@@ -203,18 +204,20 @@ impl World {
     pub fn note_seat(&mut self, session: SessionId, seat: &Seat) {
         let now = self.clock.now();
         let (lane, token) = (seat.lane.0, seat.token);
+        let last = lane | ((1u64 << (8 * seat.width)) - 1) as u32;
         if let Some((until, before)) = self.watch.lanes.resting.remove(&lane)
             && now < until
             && before != token
+            && seat.memory.sent.is_empty()
         {
             self.fail(format!("lane {lane:x} was given out while it rests"));
         }
-        let before = self
-            .watch
-            .lanes
-            .live
-            .insert(lane, (session.0 as usize, token));
-        if let Some((holder, _)) = before {
+        let live = &mut self.watch.lanes.live;
+        let below = live.range(..=last).next_back();
+        let before = below.filter(|(_, (end, ..))| *end >= lane);
+        let before = before.map(|(_, (_, holder, _))| *holder);
+        live.insert(lane, (last, session.0 as usize, token));
+        if let Some(holder) = before {
             self.fail(format!(
                 "lane {lane:x} has two holders, {holder} and {}",
                 session.0
@@ -233,7 +236,7 @@ impl World {
         };
         let now = self.clock.now();
         match self.watch.lanes.live.remove(&lane.0) {
-            Some((holder, token)) if holder == session.0 as usize => {
+            Some((_, holder, token)) if holder == session.0 as usize => {
                 let rest = if *vanished { 600 * S } else { 120 * S };
                 if *worked {
                     self.watch.lanes.resting.insert(lane.0, (now + rest, token));

@@ -260,6 +260,7 @@ impl Plan {
         if rng.chance(0.5) || plan.pools.iter().any(|pool| pool.opens > 2 * S) {
             plan.layout = Layout::for_pool(smallest.unwrap_or(8) as u8);
         }
+        plan.random_blocks(&mut rng, smallest.unwrap_or(8));
         let faults = 2 + below(&mut rng, 9);
         for _ in 0..faults {
             let at = (20 + below(&mut rng, plan.length / S - 25)) * S + below(&mut rng, S);
@@ -336,6 +337,18 @@ impl Plan {
                 below(rng, length / 2)
             };
             miner.latency = (below(rng, 80) * MS, 1 + below(rng, 40 * MS));
+        }
+    }
+
+    /// Some want to roll more than the layout leaves them: a block of lanes.
+    fn random_blocks(&mut self, rng: &mut Rng, smallest: usize) {
+        let layout = Layout::for_pool(smallest as u8).unwrap_or(Layout::WIDE);
+        for miner in &mut self.miners {
+            if let Some(config) = &mut miner.v2
+                && rng.chance(0.15)
+            {
+                config.min_extranonce = u16::from(layout.rolled) + 1;
+            }
         }
     }
 

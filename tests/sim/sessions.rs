@@ -395,7 +395,8 @@ impl World {
         while let Some(output) = conn.wire.poll_output() {
             match output {
                 Output::Of(of, session::Output::Submit(share)) => {
-                    if !self.submit(id, of, conn, share) {
+                    let done = self.submit(id, of, conn, share);
+                    if !done {
                         return false;
                     }
                 }

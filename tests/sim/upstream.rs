@@ -133,7 +133,7 @@ impl UpChannel {
                 }
                 Ok(_) => {}
                 Err(odd) => {
-                    books.fail(now, format!("pool {link} is given a frame that is {odd:?}"))
+                    books.fail(now, format!("pool {link} is given a frame that is {odd:?}"));
                 }
             }
         }
