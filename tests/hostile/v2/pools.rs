@@ -230,7 +230,7 @@ const ROWS: [(&str, bool, Act); 17] = [
         });
     }),
     ("jobs that cannot be", true, |pool, now| {
-        for (prefix, suffix, path) in [(0, 0, 0), (60_000, 60_000, 32), (1, 1, 255)] {
+        for (prefix, suffix, path) in [(60_000, 60_000, 32), (1, 1, 255), (40_000, 0, 0)] {
             pool.push_each(now, |channel| job(channel, Some(1), prefix, suffix, path));
         }
     }),
