@@ -10,7 +10,7 @@ use sluice::sim::wire::Bound;
 use std::collections::BTreeMap;
 
 const HUNDRED: usize = 100;
-/// Its channels are of either kind in turn; the bad one is the first, an extended one, or the second, a standard one.
+/// A number that no honest share of the client has.
 const SEQUENCE: u32 = 0x7000_0000;
 /// Bad shares in a row that end a channel.
 const TOO_MANY: u32 = 256;
@@ -71,6 +71,7 @@ const OFFENCES: [Offence; 10] = [
 #[test]
 fn of_a_hundred_channels_one_that_fails_in_any_way_leaves_ninety_nine_untouched() {
     let mut scene = Scene::open();
+    // Its channels are of either kind in turn.
     let (extended, standard) = (scene.nth(0), scene.nth(1));
     for (what, spoil, code) in OFFENCES {
         for bad in [extended, standard] {
@@ -199,7 +200,7 @@ fn a_channel_that_closes_itself_takes_no_other_with_it() {
         let gone = scene.hundred.channels.get_mut(&channel).expect("ours");
         gone.closed = Some("by itself".into());
         scene.all_mine("after a close");
-        let late = scene.share_of_the_closed(channel);
+        let late = scene.hundred.fresh(channel);
         assert_eq!(
             scene.hundred.submit(&late),
             Verdict::refused("invalid-channel-id")
@@ -357,16 +358,12 @@ impl Scene {
         }
         let why = self.hundred.channels[&bad].closed.as_deref();
         assert_eq!(why, Some("misbehaved"));
-        let late = self.share_of_the_closed(bad);
+        let late = self.hundred.fresh(bad);
         assert_eq!(
             self.hundred.submit(&late),
             Verdict::refused("invalid-channel-id")
         );
         self.all_mine("after a flood");
-    }
-
-    fn share_of_the_closed(&mut self, id: u32) -> Submit {
-        self.hundred.fresh(id)
     }
 
     /// Says it among everybody's shares; what must be heard of it.
