@@ -40,7 +40,9 @@ fn v1_miners_mine_at_a_v2_pool() {
     fleet.set_hashrate(0.0);
     let (ours, count) = at_rest(&proxy, &pool, 0);
     all_accounted_for(&proxy, &ours, &count);
-    assert_eq!(proxy.summary().blocks, count.blocks);
+    eventually("the block is booked", || {
+        (proxy.summary().blocks == count.blocks).then_some(())
+    });
     eventually("every block reaches the node", || {
         (provider.solutions().len() as u64 == count.blocks).then_some(())
     });
