@@ -141,7 +141,7 @@ fn wishes_of_one_channel_that_are_refused_leave_the_others_untouched() {
     let mine = scene.nth(0);
     scene.wish(
         "a target of nothing",
-        Message::UpdateChannel {
+        &Message::UpdateChannel {
             channel: mine,
             hashrate: 1.0,
             max_target: [0; 32],
@@ -151,7 +151,7 @@ fn wishes_of_one_channel_that_are_refused_leave_the_others_untouched() {
     for channel in [0, 0x0bad, u32::MAX] {
         scene.wish(
             "an update of nobody's channel",
-            Message::UpdateChannel {
+            &Message::UpdateChannel {
                 channel,
                 hashrate: 1.0,
                 max_target: ANY,
@@ -161,14 +161,14 @@ fn wishes_of_one_channel_that_are_refused_leave_the_others_untouched() {
         let reason = String::from("\r\n<script>");
         scene.wish(
             "a close of nobody's channel",
-            Message::CloseChannel { channel, reason },
+            &Message::CloseChannel { channel, reason },
             None,
         );
     }
     for hashrate in [0.0, -0.0, f32::MIN_POSITIVE, f32::MAX] {
         scene.wish(
             "an odd hash rate",
-            Message::UpdateChannel {
+            &Message::UpdateChannel {
                 channel: mine,
                 hashrate,
                 max_target: ANY,
@@ -182,7 +182,7 @@ fn wishes_of_one_channel_that_are_refused_leave_the_others_untouched() {
     assert!(ours.iter().all(|id| *id < channel));
     scene.wish(
         "a close of the channel after the last",
-        Message::CloseChannel { channel, reason },
+        &Message::CloseChannel { channel, reason },
         None,
     );
     scene.close();
@@ -367,8 +367,8 @@ impl Scene {
     }
 
     /// Says it among everybody's shares; what must be heard of it.
-    fn wish(&mut self, what: &str, wish: Message, refused: Option<(u32, &str)>) {
-        self.hundred.say(&wish);
+    fn wish(&mut self, what: &str, wish: &Message, refused: Option<(u32, &str)>) {
+        self.hundred.say(wish);
         if let Some((channel, code)) = refused {
             loop {
                 let message = self.hundred.message().expect("an answer");

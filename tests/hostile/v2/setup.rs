@@ -167,7 +167,7 @@ fn a_setup_cut_anywhere_or_with_lying_lengths_ends_the_connection() {
         .map(|len| whole[..len].to_vec())
         .collect();
     // The vendor's length byte reaches past the end.
-    let mut lying = whole.clone();
+    let mut lying = whole;
     let host = usize::from(lying[9]);
     lying[10 + host + 2] = 255;
     torn.push(lying);
