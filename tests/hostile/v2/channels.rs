@@ -161,23 +161,23 @@ fn wishes_that_make_no_sense_are_refused_with_the_reason_or_bounded() {
     house.close();
 }
 
-/// STRATUM.md section 4: numbers that are none are no message; as torn ones they end their connection.
 #[test]
-fn a_hash_rate_that_is_no_number_ends_its_connection_and_no_other() {
+fn a_hash_rate_that_is_no_number_is_refused_and_the_connection_lives() {
     let house = House::open(&large());
-    let mut other = Client::login(house.address, "v2.other", 2);
-    let rates = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0];
-    for rate in rates {
-        let mut client = Client::set_up(house.address);
+    let mut client = Client::login(house.address, "v2.rates", 2);
+    let ids: Vec<u32> = client.channels.keys().copied().collect();
+    for rate in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0] {
         let mut wish = client.wish("v2.rate");
         wish.hashrate = rate;
-        client.say(&Message::OpenExtended(wish));
-        assert_eq!(client.rest(), [], "{rate}");
-    }
-    house.expect_closed("malformed", rates.len() as u64);
-    let ids: Vec<u32> = other.channels.keys().copied().collect();
-    for id in ids {
-        other.mine(id);
+        let refused = client.ask_open(wish, true).map(|opened| opened.channel);
+        assert_eq!(
+            refused,
+            Err("invalid-nominal-hashrate".to_owned()),
+            "{rate}"
+        );
+        for id in &ids {
+            client.mine(*id);
+        }
     }
     house.close();
 }

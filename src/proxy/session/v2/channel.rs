@@ -12,6 +12,7 @@ use crate::proxy::session::mining::Mining;
 use crate::proxy::session::{self, Attach, Close, Event, NoSeat};
 use crate::stratum::label::worker_label;
 use crate::stratum::v2::code;
+use crate::stratum::v2::frame::Frame;
 use crate::stratum::v2::message::{
     CloseChannel, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess,
     OpenMiningChannelError, OpenStandardMiningChannel, OpenStandardMiningChannelSuccess,
@@ -241,6 +242,26 @@ impl Session {
             error_code: clip(why),
         }
         .write(&mut self.out);
+    }
+
+    /// Negative, endless or no number: the only field that can be whole and mean nothing. It stands in messages that begin
+    /// with what they are to be answered by.
+    pub(super) fn refuse_hash_rate(&mut self, frame: &Frame<'_>) {
+        let Some((first, _)) = frame.payload.split_first_chunk() else {
+            return;
+        };
+        let asked_by = u32::from_le_bytes(*first);
+        let error_code = clip(code::INVALID_NOMINAL_HASHRATE);
+        if frame.header.kind == UpdateChannel::KIND {
+            let channel_id = asked_by;
+            UpdateChannelError {
+                channel_id,
+                error_code,
+            }
+            .write(&mut self.out);
+        } else {
+            self.refuse_open(asked_by, code::INVALID_NOMINAL_HASHRATE);
+        }
     }
 
     /// What concerns one channel.

@@ -25,7 +25,7 @@ use super::{Bucket, Close, Config, Observation};
 use crate::machine::Machine;
 use crate::proxy::lease::{LaneMemory, SessionId};
 use crate::stratum::v2::frame::{self, Frame};
-use crate::stratum::v2::message::{FromMiner, SetTarget};
+use crate::stratum::v2::message::{FromMiner, Malformed, SetTarget};
 use crate::work::Lane;
 use channel::{Channel, State};
 use smallvec::SmallVec;
@@ -179,8 +179,14 @@ impl Session {
         if self.closing.is_some() {
             return;
         }
-        let Ok(message) = FromMiner::parse(frame) else {
-            return self.close(Close::Malformed);
+        let message = match FromMiner::parse(frame) {
+            Ok(message) => message,
+            // The message is whole, a number in it is none: its channel's affair alone.
+            Err(Malformed::Value) if self.client.is_some() => {
+                self.others.take(now, self.config.others);
+                return self.refuse_hash_rate(frame);
+            }
+            Err(_) => return self.close(Close::Malformed),
         };
         let is_submit = matches!(
             message,

@@ -205,6 +205,37 @@ fn a_limit_one_below_a_target_of_ours_gets_the_next_target() {
     assert_eq!(opened_under(below), Some(target(128.0)));
 }
 
+#[test]
+fn a_hash_rate_that_is_no_number_is_refused_to_its_channel_alone() {
+    let mut world = World::mining(config());
+    for rate in [f32::NAN, f32::INFINITY, -1.0] {
+        // As written, then the rate put into its place: behind the id of the channel, or behind a name of 5 bytes.
+        let mut frame = Vec::new();
+        update(FIRST, 1e9).write(&mut frame);
+        frame[10..14].copy_from_slice(&rate.to_le_bytes());
+        world.sends(&frame);
+        let said = world.said();
+        let [FromPool::UpdateChannelError(error)] = said[..] else {
+            panic!("{said:?}");
+        };
+        assert_eq!(error.channel_id, FIRST);
+        assert_eq!(error.error_code, b"invalid-nominal-hashrate");
+        let mut frame = Vec::new();
+        let open = standard(77);
+        let at = 6 + 4 + 1 + open.user_identity.len();
+        open.write(&mut frame);
+        frame[at..at + 4].copy_from_slice(&rate.to_le_bytes());
+        world.sends(&frame);
+        let said = world.said();
+        let [FromPool::OpenMiningChannelError(error)] = said[..] else {
+            panic!("{said:?}");
+        };
+        assert_eq!(error.request_id, 77);
+        assert_eq!(error.error_code, b"invalid-nominal-hashrate");
+    }
+    assert_eq!(world.closes(OWN), None);
+}
+
 // sv2: 5.3.2 the nominal hash rate sets the target of the first job
 #[test]
 fn a_client_that_tells_its_hash_rate_begins_where_it_is_wanted() {
