@@ -31,10 +31,16 @@ mod v1;
 mod v2;
 #[path = "../fuzz/checks/v2_link.rs"]
 mod v2_link;
+#[path = "../fuzz/checks/v2_miner.rs"]
+mod v2_miner;
 #[path = "../fuzz/checks/v2_pool.rs"]
 mod v2_pool;
 #[path = "../fuzz/checks/v2_says.rs"]
 mod v2_says;
+#[path = "../fuzz/checks/v2_session.rs"]
+mod v2_session;
+#[path = "../fuzz/checks/v2_talk.rs"]
+mod v2_talk;
 
 #[test]
 fn lines_hold_for_the_whole_corpus() {
@@ -71,6 +77,11 @@ fn feeds_hold_for_the_whole_corpus() {
 #[test]
 fn sessions_hold_for_the_whole_corpus() {
     replay("session", session::session);
+}
+
+#[test]
+fn v2_sessions_hold_for_the_whole_corpus() {
+    replay("v2_session", v2_session::v2_session);
 }
 
 #[test]

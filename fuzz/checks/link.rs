@@ -510,6 +510,7 @@ fn config(program: &mut Program<'_>) -> Config {
         version_mask: program.pick(&[0x1fff_e000, 0]),
         reconnect_hosts: vec!["*.example.org".to_owned()],
         shares_per_second: 2.0,
+        easiest: sluice::work::Difficulty::MIN,
         refresh: program.pick(&[Duration::from_secs(25), Duration::from_secs(15)]),
         seed: 7,
     }

@@ -5,10 +5,12 @@
 use super::file::{Document, Section};
 use super::finding::{Finding, Findings, Severity};
 use super::site;
-use super::{Api, Config, Limits, Log, Shared, V2, listeners, pools, secret, units};
+use super::{
+    Api, Config, Limits, Listener, Log, Pool, Shared, V2, listeners, pools, secret, units,
+};
 use crate::proxy::router;
 use crate::proxy::session::{Bucket, WallAnchor};
-use crate::work::{Lane, Layout};
+use crate::work::{Difficulty, Lane, Layout};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -69,8 +71,13 @@ pub(super) fn config(
     if findings.has_errors() {
         return None;
     }
-    let (pools, router_pools) = pools?.into_iter().unzip();
-    let (listeners, listener_pools) = listeners?.into_iter().unzip();
+    let (mut pools, router_pools): (Vec<Pool>, Vec<_>) = pools?.into_iter().unzip();
+    let (listeners, listener_pools): (Vec<Listener>, _) = listeners?.into_iter().unzip();
+    let least = |l: &Listener| l.session.vardiff.fixed.unwrap_or(l.session.vardiff.min);
+    let easiest = listeners.iter().map(least).reduce(Difficulty::min);
+    for pool in &mut pools {
+        pool.link.easiest = easiest.unwrap_or(Difficulty::MIN);
+    }
     let (layout, first_lane) = lanes?;
     let (failback_after, dwell) = times?;
     let (shards, grace) = run?;
@@ -222,7 +229,7 @@ fn lanes(
     let first = section.take("first", findings, |v| units::whole(v, &(0..=u32::MAX)));
     let (layout, first) = (layout?, first?);
     if let Some(pinned) = layout {
-        let lanes = pinned.lanes();
+        let lanes = pinned.singles();
         let connections = limits.map_or(0, |limits| limits.connections as u64);
         if lanes < connections {
             let message = format!("{lanes} lanes are too few for limits.connections {connections}");
@@ -231,8 +238,9 @@ fn lanes(
             let message = format!("{lanes} lanes for {connections} connections leave few to rest");
             section.say(Severity::Warning, "layout", message, findings);
         }
-        if u64::from(first) >= lanes {
-            let message = format!("{first} is beyond the last lane, {}", lanes - 1);
+        let last = pinned.lanes() - 1;
+        if u64::from(first) > last {
+            let message = format!("{first} is beyond the last lane, {last}");
             section.say(Severity::Error, "first", message, findings);
         }
     }

@@ -9,7 +9,7 @@ use super::finding::{Finding, Findings, Severity};
 use super::units::{self, PoolUrl, want};
 use super::{Shared, secret};
 use crate::proxy::{link, link::Identity, router};
-use crate::work::LinkId;
+use crate::work::{Difficulty, LinkId};
 
 /// Longest user template, in bytes: with a worker's 128 the authorize stays far below any pool's line limit.
 const MAX_USER: usize = 256;
@@ -94,6 +94,8 @@ fn pool(
             version_mask: if rolling { shared.version_mask } else { 0 },
             reconnect_hosts: reconnect_hosts?,
             shares_per_second: rate?,
+            // Known once the listeners are.
+            easiest: Difficulty::MIN,
             refresh: shared.refresh,
             seed: seed(id),
         },

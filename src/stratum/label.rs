@@ -70,9 +70,9 @@ mod tests {
 
     #[test]
     fn a_label_of_128_bytes_is_whole_and_a_longer_one_is_cut_between_escapes() {
-        assert_eq!(worker_label(&"a".repeat(128)), "a".repeat(128));
-        assert_eq!(worker_label(&"a".repeat(129)), "a".repeat(128));
-        assert_eq!(worker_label(&" ".repeat(1 << 20)), "%20".repeat(42));
+        assert_eq!(worker_label("a".repeat(128)), "a".repeat(128));
+        assert_eq!(worker_label("a".repeat(129)), "a".repeat(128));
+        assert_eq!(worker_label(" ".repeat(1 << 20)), "%20".repeat(42));
         let cut = format!("{} ", "a".repeat(126));
         assert_eq!(worker_label(&cut), "a".repeat(126));
     }

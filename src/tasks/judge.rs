@@ -81,7 +81,7 @@ impl Judge {
     /// Proves a share that is alone.
     pub fn prove_one(&mut self, request: JudgeRequest) -> Answer {
         self.batches += 1;
-        let proof = share::prove(&request.work, request.lane, &request.share);
+        let proof = prove(&request);
         self.answer(request, proof)
     }
 
@@ -99,7 +99,42 @@ impl Judge {
         std::mem::take(&mut self.batches)
     }
 
+    /// Those whose root is known, whatever their work: their headers alone.
+    fn prove_rooted(&mut self) {
+        let Self {
+            cases,
+            waiting,
+            proofs,
+            batches,
+            ..
+        } = self;
+        let case = |at: &usize| cases[*at].as_ref().map(|(request, _)| request);
+        let is_rooted = |at: &usize| case(at).is_some_and(|request| request.root.is_some());
+        if !waiting.iter().any(is_rooted) {
+            return;
+        }
+        let rooted: Vec<usize> = waiting.extract_if(.., |at| is_rooted(at)).collect();
+        let claims: Vec<_> = rooted
+            .iter()
+            .filter_map(case)
+            .filter_map(|request| {
+                let root = request.root.as_deref()?;
+                Some((&*request.work, &request.share, root))
+            })
+            .collect();
+        proofs.clear();
+        proofs.resize(claims.len(), Proof::NONE);
+        share::prove_rooted(&claims, proofs);
+        *batches += 1;
+        for (at, proof) in rooted.into_iter().zip(&*proofs) {
+            if let Some(case) = &mut cases[at] {
+                case.1 = *proof;
+            }
+        }
+    }
+
     fn prove(&mut self) {
+        self.prove_rooted();
         let Self {
             cases,
             waiting,
@@ -135,6 +170,20 @@ impl Judge {
     }
 }
 
+/// Alone.
+fn prove(request: &JudgeRequest) -> Proof {
+    let JudgeRequest {
+        work, lane, share, ..
+    } = request;
+    let Some(root) = &request.root else {
+        return share::prove(work, *lane, share);
+    };
+    let mut proof = [Proof::NONE];
+    share::prove_rooted(&[(work, share, root)], &mut proof);
+    let [proof] = proof;
+    proof
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +201,12 @@ mod tests {
         Arc::new(work.expect("it is within every limit"))
     }
 
+    fn root(work: &Work, lane: Lane) -> Box<[u8; 32]> {
+        let mut roots = [[0; 32]];
+        share::roots(work, &[(lane, [0; 8])], &mut roots);
+        Box::new(roots[0])
+    }
+
     #[test]
     fn every_ticket_has_the_proof_of_its_own_request_whatever_came_between() {
         let works = [work(1), work(2)];
@@ -162,8 +217,10 @@ mod tests {
                 .map(|i| JudgeRequest {
                     work: works[i % 2].clone(),
                     lane: Lane(1 + i as u32),
+                    // Every third knows its root: nothing of its coinbase is rolled.
+                    root: (i % 3 == 0).then(|| root(&works[i % 2], Lane(1 + i as u32))),
                     share: Share {
-                        en2: [i as u8; 8],
+                        en2: [if i % 3 == 0 { 0 } else { i as u8 }; 8],
                         ntime: works[i % 2].pool_ntime,
                         nonce: i as u32,
                         version: works[i % 2].version,

@@ -184,6 +184,11 @@ impl Task {
                     };
                     link.handle_input(now, Input::Submit(share));
                 }
+                if self.start.pool.link.protocol == Protocol::V2 {
+                    // SRI's pool acknowledges ten at a time: what it has been sent is shown before.
+                    let id = self.start.pool.link.id;
+                    self.board.submitted(id, link.settled());
+                }
             }
             // Every session is gone.
             Next::Share(None) => {}

@@ -30,7 +30,7 @@ const FIRST_BYTE: Duration = Duration::from_secs(10);
 const CRUMBS: Duration = Duration::from_millis(20);
 /// A TLS handshake has as long as the first byte.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Noise handshakes at once, each a tenth of a millisecond of CPU and a few hundred bytes; others wait for their turn.
+/// Noise handshakes at once whose hello has come, each a tenth of a millisecond of CPU; others wait for their turn.
 const HANDSHAKES: usize = 256;
 /// Back-off when accept fails (descriptors are used up): from, to.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -247,7 +247,7 @@ impl Guest {
     /// What it speaks decides what it meets. All but plain V1 is boxed, so that a plain miner does not pay for its size.
     async fn welcome(self, stream: TcpStream) {
         match Box::pin(self.first_word(&stream)).await {
-            Some(Protocol::V1) => self.serve_v1(stream, Vec::new()).await,
+            Some(Protocol::V1) => session::run(self.v1(stream, Vec::new())).await,
             Some(Protocol::Tls) => Box::pin(self.serve_tls(stream)).await,
             Some(Protocol::V2) => Box::pin(self.serve_v2(stream, Vec::new())).await,
             Some(Protocol::Foreign) => self.turn_away(Close::Malformed),
@@ -341,32 +341,28 @@ impl Guest {
             return;
         };
         match protocol {
-            Protocol::V1 => self.serve_v1(stream, first).await,
+            Protocol::V1 => session::run(self.v1(stream, first)).await,
             Protocol::V2 => self.serve_v2(stream, first).await,
             Protocol::Tls | Protocol::Foreign => self.turn_away(Close::Malformed),
         }
     }
 
-    async fn serve_v1<S>(self, stream: S, first: Vec<u8>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
-    {
-        let Self { listen, id, .. } = &self;
+    /// What the task of a V1 session is given.
+    fn v1<S>(&self, stream: S, first: Vec<u8>) -> Start<S> {
+        let Self { listen, id, .. } = self;
         let mask = listen.shard.hub.masks[usize::from(listen.id.0)].load(Ordering::Relaxed);
-        let session = Session::new(Instant::now(), *id, listen.config.clone(), mask);
-        session::run(Start {
+        Start {
             stream,
             first,
-            session,
+            session: Session::new(Instant::now(), *id, listen.config.clone(), mask),
             id: *id,
             listener: listen.id,
             shard: listen.shard.clone(),
             cancel: listen.cancel.clone(),
-        })
-        .await;
+        }
     }
 
-    async fn serve_v2<S>(self, stream: S, first: Vec<u8>)
+    async fn serve_v2<S>(self, mut stream: S, first: Vec<u8>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -376,8 +372,10 @@ impl Guest {
             return self.refuse(RefusedConnection::Noise);
         };
         let handshake = async {
+            // A turn is for who can use it at once: two hundred half hellos would keep everybody out for ten seconds.
+            let hello = noise::hello(&mut stream, &first).await?;
             let _turn = listen.admission.handshakes.acquire().await;
-            noise::respond(stream, &first, issuer).await
+            noise::respond(stream, &hello, issuer).await
         };
         let stream = tokio::select! {
             done = handshake => done,

@@ -14,8 +14,8 @@ mod tests;
 pub use issuer::Issuer;
 
 use crate::stratum::v2::noise::{
-    AuthorityPublic, FRAME_HEADER, HELLO, HandshakeError, Initiator, REPLY, Transport, frame_len,
-    respond as answer, whole_frames,
+    AuthorityPublic, FRAME_HEADER, HELLO, HandshakeError, Initiator, OpenError, REPLY, Transport,
+    frame_len, respond as answer, whole_frames,
 };
 use std::cell::RefCell;
 use std::io;
@@ -57,6 +57,18 @@ pub enum HandshakeFailed {
     Io(#[from] io::Error),
 }
 
+/// All of an initiator's hello, `first` included: apart from [`respond`], which needs no more then, so that who is slow to
+/// say it holds up nobody who has said it.
+///
+/// # Errors
+/// A peer that is slow, that leaves, or that has said more.
+pub async fn hello<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    first: &[u8],
+) -> Result<[u8; HELLO], HandshakeFailed> {
+    in_time(read_hello(stream, first)).await
+}
+
 /// The listening side. `first` is what was read of the socket before its protocol was known.
 ///
 /// # Errors
@@ -66,13 +78,8 @@ pub async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
     first: &[u8],
     issuer: &Issuer,
 ) -> Result<NoiseStream<S>, HandshakeFailed> {
-    let mut hello = [0; HELLO];
-    let Some(known) = hello.get_mut(..first.len()) else {
-        return Err(HandshakeFailed::Chatter);
-    };
-    known.copy_from_slice(first);
     let handshake = async {
-        stream.read_exact(&mut hello[first.len()..]).await?;
+        let hello = read_hello(&mut stream, first).await?;
         let identity = issuer.identity(unix_s())?;
         let (reply, transport) = answer(&identity, &hello, &chance()?);
         stream.write_all(&reply).await?;
@@ -103,10 +110,23 @@ pub async fn initiate<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(NoiseStream::new(stream, transport))
 }
 
+async fn read_hello<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    first: &[u8],
+) -> Result<[u8; HELLO], HandshakeFailed> {
+    let mut hello = [0; HELLO];
+    let Some((known, rest)) = hello.split_at_mut_checked(first.len()) else {
+        return Err(HandshakeFailed::Chatter);
+    };
+    known.copy_from_slice(first);
+    stream.read_exact(rest).await?;
+    Ok(hello)
+}
+
 /// Boxed, so that the future of a connection holds no room for a handshake that is over.
-async fn in_time(
-    handshake: impl Future<Output = Result<Transport, HandshakeFailed>>,
-) -> Result<Transport, HandshakeFailed> {
+async fn in_time<T>(
+    handshake: impl Future<Output = Result<T, HandshakeFailed>>,
+) -> Result<T, HandshakeFailed> {
     let result = Box::pin(tokio::time::timeout(HANDSHAKE, handshake)).await;
     result.unwrap_or(Err(HandshakeFailed::Slow))
 }
@@ -155,6 +175,11 @@ impl<S> NoiseStream<S> {
     /// The most payload bytes of a frame that may come, from the next header on.
     pub fn set_max(&mut self, max: usize) {
         self.transport.set_max(max);
+    }
+
+    /// Why nothing more can be read, if the peer sent what does not open or more than it may.
+    pub fn failed(&self) -> Option<OpenError> {
+        self.transport.failed()
     }
 
     /// The socket, for its options and addresses.

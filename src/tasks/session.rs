@@ -170,6 +170,7 @@ pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
         close: None,
         vanished: false,
     };
+    conn.lines.keep(&first);
     async move {
         // A panic in here costs this connection; its lane is never given back, so it is never given out twice.
         conn.shard.joined(id, conn.mailbox.clone());
@@ -177,10 +178,6 @@ pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
             // The drain may have been told before this session could hear of it.
             conn.mailbox.ring(DRAIN);
         }
-        if !first.is_empty() {
-            conn.read_lines(clock(), &first);
-        }
-        drop(first);
         conn.serve().await;
         conn.shard.left(id);
         conn.end().await;
@@ -202,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 return;
             }
             let pause = self.session.paused_until(now);
-            let may_read = self.out.is_empty() && pause.is_none();
+            let may_read = self.out.is_empty() && self.blocked_since.is_none() && pause.is_none();
             if may_read && self.lines.has_line() {
                 // Lines that a turn's budget left over are served after the others had theirs.
                 tokio::task::yield_now().await;
@@ -221,12 +218,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     async fn event(&mut self, alarm: &mut Alarm, readable: bool) -> Next {
         let mut woken = false;
+        let blocked = self.blocked_since.is_some();
         poll_fn(|cx| {
             let first = !std::mem::replace(&mut woken, true);
             if let Some(flags) = self.poll_mail(cx) {
                 return Poll::Ready(Next::Mail(flags));
             }
-            if let Poll::Ready(next) = poll_io(cx, &mut self.stream, &mut self.out, readable) {
+            if let Poll::Ready(next) =
+                poll_io(cx, &mut self.stream, &mut self.out, blocked, readable)
+            {
                 return Poll::Ready(next);
             }
             // Once the timer knows the waker it need not be touched before it wakes us.

@@ -295,6 +295,13 @@ impl Board {
         }
     }
 
+    /// Shares were written to a pool that may answer them much later, or never: `totals` is the link's ledger now.
+    pub fn submitted(&self, link: LinkId, totals: &Settled) {
+        if let Some(mut pool) = self.pool(link) {
+            pool.settled = totals.clone();
+        }
+    }
+
     /// A share has come to its end; `totals` is the link's ledger after it.
     pub fn settled(&self, link: LinkId, end: &Settlement, totals: &Settled, now: Instant) {
         if let Some(mut pool) = self.pool(link) {

@@ -6,6 +6,9 @@
 use super::hash::{self, Plan};
 use super::{Lane, Target, Work};
 
+/// As many headers as the widest kernel takes.
+const TOGETHER: usize = 16;
+
 /// What a miner sends, in the terms of [`Work`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Share {
@@ -69,6 +72,26 @@ pub fn prove_all_by(plan: Plan, work: &Work, claims: &[(Lane, Share)], proofs: &
             header: header(work, &claims[i].1, root),
         };
     });
+}
+
+/// Hashes shares whose merkle roots are known, of any works: the header alone. What a V2 standard channel's shares need,
+/// since its miner rolls nothing of the coinbase. No allocation for up to sixteen.
+///
+/// # Panics
+/// If there are fewer `proofs` than claims; those beyond stay as they are.
+pub fn prove_rooted(claims: &[(&Work, &Share, &[u8; 32])], proofs: &mut [Proof]) {
+    let plan = hash::plan();
+    for (claims, proofs) in claims.chunks(TOGETHER).zip(proofs.chunks_mut(TOGETHER)) {
+        let mut headers = [[0; 80]; TOGETHER];
+        let mut hashes = [[0; 32]; TOGETHER];
+        for (to, (work, share, root)) in headers.iter_mut().zip(claims) {
+            *to = header(work, share, root);
+        }
+        hash::headers(plan, &headers[..claims.len()], &mut hashes);
+        for ((proof, header), hash) in proofs[..claims.len()].iter_mut().zip(headers).zip(hashes) {
+            *proof = Proof { hash, header };
+        }
+    }
 }
 
 /// Merkle roots of one work for many extranonces (lane, rolled bytes), digest byte order: what V2 standard channels need

@@ -30,7 +30,15 @@ pub(crate) struct Plan {
     pub(crate) pool_difficulty: f64,
     /// Lines of `[limits]`.
     pub(crate) limits: &'static str,
+    /// Sections beside those, such as a `[v2]` that lets V2 miners in.
+    pub(crate) more: String,
+    /// Tier of the pool; above 0 where `more` has one that comes first.
+    pub(crate) tier: u8,
 }
+
+/// Lets V2 miners in.
+pub(crate) const AUTHORITY: &str =
+    "[v2]\nauthority_key = \"0101010101010101010101010101010101010101010101010101010101010101\"\n";
 
 impl Default for Plan {
     fn default() -> Self {
@@ -38,6 +46,8 @@ impl Default for Plan {
             difficulty: EASY,
             pool_difficulty: 1.0,
             limits: "",
+            more: String::new(),
+            tier: 0,
         }
     }
 }
@@ -54,6 +64,7 @@ difficulty = {{ fixed = {:e} }}
 name = "simulated"
 url = "stratum+tcp://{pool}"
 user = "lab.{{worker}}"
+tier = {}
 [limits]
 {}
 [api]
@@ -66,8 +77,9 @@ shards = 1
 grace = "5s"
 [lab]
 allow_short_times = true
+{}
 "#,
-            self.difficulty, self.limits
+            self.difficulty, self.tier, self.limits, self.more
         )
     }
 }

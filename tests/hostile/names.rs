@@ -27,12 +27,12 @@ fn names() -> Vec<String> {
     names
 }
 
-fn is_label(label: &str) -> bool {
+pub(crate) fn is_label(label: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+:/-%".contains(&byte);
     (1..=128).contains(&label.len()) && label.bytes().all(plain)
 }
 
-fn assert_clean(sink: &str, text: &str) {
+pub(crate) fn assert_clean(sink: &str, text: &str) {
     for raw in RAW {
         assert!(!text.contains(raw), "{raw:?} stands in {sink}");
     }

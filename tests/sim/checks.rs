@@ -4,15 +4,15 @@
 
 use crate::clock::{MS, Ns, S};
 use crate::event::Ev;
-use crate::plan::POLICY;
+use crate::heard::Heard;
 use crate::world::{TURN, World};
 use sluice::proxy::lease::{Issue, ResumeToken, Seat, SessionId};
 use sluice::proxy::link::Status;
 use sluice::proxy::router::Input;
 use sluice::sim::judge::Reason;
-use sluice::sim::temperament::{Step, Temperament};
+use sluice::sim::v2::Breach;
 use sluice::sim::watch::Violation;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A promise to look at later.
@@ -31,7 +31,8 @@ pub enum Look {
 /// Who holds which lane, by what the router says.
 #[derive(Debug, Default)]
 pub struct LaneBook {
-    live: HashMap<u32, (usize, ResumeToken)>,
+    /// By their first lane, the last of those that are one seat's.
+    live: BTreeMap<u32, (u32, usize, ResumeToken)>,
     resting: HashMap<u32, (Ns, ResumeToken)>,
 }
 
@@ -108,8 +109,8 @@ impl World {
         if !self.pools[link].frozen || self.links[link].up != Some(up) {
             return;
         }
-        let first = self.links[link].tap.unanswered.values().min();
-        if first.is_some_and(|first| now > *first.max(&since) + 20 * S) {
+        let first = self.links[link].tap.unanswered_since();
+        if first.is_some_and(|first| now > first.max(since) + 20 * S) {
             return self.fail(format!("pool {link} froze and was not found out"));
         }
         self.later(now + S, Look::Frozen(link, up, since));
@@ -138,27 +139,22 @@ impl World {
             })
             .collect();
         let mut left = Vec::new();
-        for conn in self
-            .conns
-            .iter()
-            .flatten()
-            .filter(|conn| conn.session.is_some())
-        {
-            let tap = &conn.tap;
-            let since_before = tap.authorized.is_some_and(|at| at < since);
-            let config = &self.miners[conn.miner].core.config();
-            let suits = |mask: u32| {
-                !rolls(config.temperament)
-                    || (config.version_mask & POLICY & mask).count_ones() >= 2
-            };
-            let could = standing.iter().any(|(_, mask)| suits(*mask));
-            if !since_before || conn.left || tap.tainted || conn.parked.is_some() || !could {
+        for conn in self.conns.iter().flatten().filter(|conn| conn.live) {
+            let miner = &self.miners[conn.miner].core;
+            let could = standing.iter().any(|(_, mask)| miner.can_mine_with(*mask));
+            if conn.left || conn.tainted || conn.parked.is_some() || !could {
                 continue;
             }
-            let still =
-                conn.follow == Some(link) || tap.last_notify.is_some_and(|(_, _, of)| of == link);
-            if still {
-                left.push(conn.miner);
+            for held in &conn.held {
+                let Some(heard) = conn.heard(held) else {
+                    continue;
+                };
+                let since_before = heard.since.is_some_and(|at| at < since);
+                let still = held.follow == Some(link)
+                    || heard.last_job.is_some_and(|(_, _, of)| of == link);
+                if since_before && still {
+                    left.push(conn.miner);
+                }
             }
         }
         if !left.is_empty() {
@@ -175,33 +171,26 @@ impl World {
         }
         self.watch.cleans += 1;
         let mut late = Vec::new();
-        for conn in self
-            .conns
-            .iter()
-            .flatten()
-            .filter(|conn| conn.session.is_some())
-        {
-            let tap = &conn.tap;
-            let leased = tap.lease.is_some_and(|(at, of)| of == link && at < since);
-            let ready = tap.authorized.is_some_and(|at| at < since);
-            if !leased
-                || !ready
-                || conn.left
-                || tap.tainted
-                || conn.parked.is_some()
-                || conn.blocked_since.is_some()
-            {
+        for conn in self.conns.iter().flatten().filter(|conn| conn.live) {
+            let held_up = conn.parked.is_some() || conn.blocked_since.is_some();
+            if conn.left || conn.tainted || held_up {
                 continue;
             }
-            let Some((at, work, _)) = tap.last_notify else {
-                continue;
-            };
-            if !all && at < since && at + 250 * MS > since {
-                continue;
-            }
-            let known = &self.books.works[&work];
-            if known.link != link || known.generation < generation {
-                late.push(conn.miner);
+            for held in &conn.held {
+                let leased = held.lease.is_some_and(|(at, of)| of == link && at < since);
+                let heard = conn.heard(held).filter(|_| leased);
+                let ready = |heard: &&Heard| heard.since.is_some_and(|at| at < since);
+                let last = heard.filter(ready).and_then(|heard| heard.last_job);
+                let Some((at, work, _)) = last else {
+                    continue;
+                };
+                if !all && at < since && at + 250 * MS > since {
+                    continue;
+                }
+                let known = &self.books.works[&work];
+                if known.link != link || known.generation < generation {
+                    late.push(conn.miner);
+                }
             }
         }
         if !late.is_empty() {
@@ -215,18 +204,20 @@ impl World {
     pub fn note_seat(&mut self, session: SessionId, seat: &Seat) {
         let now = self.clock.now();
         let (lane, token) = (seat.lane.0, seat.token);
+        let last = lane | ((1u64 << (8 * seat.width)) - 1) as u32;
         if let Some((until, before)) = self.watch.lanes.resting.remove(&lane)
             && now < until
             && before != token
+            && seat.memory.sent.is_empty()
         {
             self.fail(format!("lane {lane:x} was given out while it rests"));
         }
-        let before = self
-            .watch
-            .lanes
-            .live
-            .insert(lane, (session.0 as usize, token));
-        if let Some((holder, _)) = before {
+        let live = &mut self.watch.lanes.live;
+        let below = live.range(..=last).next_back();
+        let before = below.filter(|(_, (end, ..))| *end >= lane);
+        let before = before.map(|(_, (_, holder, _))| *holder);
+        live.insert(lane, (last, session.0 as usize, token));
+        if let Some(holder) = before {
             self.fail(format!(
                 "lane {lane:x} has two holders, {holder} and {}",
                 session.0
@@ -245,7 +236,7 @@ impl World {
         };
         let now = self.clock.now();
         match self.watch.lanes.live.remove(&lane.0) {
-            Some((holder, token)) if holder == session.0 as usize => {
+            Some((_, holder, token)) if holder == session.0 as usize => {
                 let rest = if *vanished { 600 * S } else { 120 * S };
                 if *worked {
                     self.watch.lanes.resting.insert(lane.0, (now + rest, token));
@@ -268,12 +259,8 @@ impl World {
     }
 
     fn judged_side(&mut self) {
-        for conn in self.conns.iter_mut().flatten() {
-            if let Some(seen) = conn
-                .session
-                .as_mut()
-                .and_then(|session| session.last_observation())
-            {
+        for conn in self.conns.iter_mut().flatten().filter(|conn| conn.live) {
+            for seen in conn.wire.last_observations() {
                 self.books.judged.merge(&seen.judged);
             }
         }
@@ -292,6 +279,10 @@ impl World {
             (
                 judged.accepted.hashes == books.accepted_weight,
                 "the weight of the accepted is wrong",
+            ),
+            (
+                books.homeless == books.homeless_answered,
+                "I8: shares for channels that are over went unanswered",
             ),
         ];
         let facts = format!(
@@ -340,7 +331,14 @@ impl World {
         let ends = books.ends[at];
         let rejected: u64 = settled.rejected.iter().map(|w| w.shares).sum();
         let foreign = books.written[at].difference(&books.expected[at]).count();
-        let stale = stats.rejected_for(Reason::Stale);
+        // What was under way when it closed our channel was refused, and why is looked at in `tap`.
+        let homeless = stats.rejected_for(Reason::Unauthorized);
+        let homeless = if self.plan.pools[at].v2.is_some() {
+            homeless
+        } else {
+            0
+        };
+        let late = stats.rejected_for(Reason::Stale) + homeless;
         let claims = [
             (settled.conserves(), "I6: settled does not conserve"),
             (
@@ -372,7 +370,7 @@ impl World {
                 "I5: shares that no miner was credited for",
             ),
             (
-                stats.rejected_total() == stale,
+                stats.rejected_total() == late,
                 "the pool refused honest shares",
             ),
             (
@@ -428,6 +426,7 @@ impl World {
                     Violation::HungUp | Violation::Silence => tainted,
                     // Each share may wait two seconds for a pool that does not read, and the answers behind it.
                     Violation::ReplyMissing => tainted || self.books.parked > 0,
+                    Violation::V2(Breach::ChannelClosed) => self.books.channels_closed,
                     // The same difficulty again breaks a silence when there is no work; changes are watched in `tap`.
                     Violation::DifficultyWithoutNotify => true,
                     _ => false,
@@ -438,12 +437,4 @@ impl World {
             }
         }
     }
-}
-
-fn rolls(temperament: Temperament) -> bool {
-    temperament
-        .quirks()
-        .handshake
-        .iter()
-        .any(|step| matches!(step, Step::Configure))
 }

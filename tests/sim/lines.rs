@@ -1,16 +1,14 @@
-//! Between miners and sessions, between links and pools: every line read and judged a second time.
+//! Between V1 miners and sessions, between links and V1 pools: every line read and judged a second time.
 //!
 //! Invariant: a tap only reads; what it finds goes into the books.
 
 use crate::clock::Ns;
-use crate::plan::ONE;
+use crate::heard::{Heard, Terms, Told};
 use crate::tap::Books;
 use serde_json::Value;
+use sluice::proxy::lease::SessionId;
 use sluice::sim::wire::{self, Bound, Cutter, Job};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-
-/// Jobs that a session is promised to know.
-const KNOWN: usize = 16;
 
 /// A request of a miner that waits for its answer.
 #[derive(Debug)]
@@ -38,28 +36,13 @@ pub struct DownTap {
     open: VecDeque<(String, Asked)>,
     cutter: Cutter,
     en1: Vec<u8>,
-    /// When the first worker was authorized.
-    pub authorized: Option<Ns>,
-    /// A watch on time must forgive.
-    pub tainted: bool,
     difficulty: f64,
     difficulty_before: Option<f64>,
-    /// Issued jobs and what they are judged at, newest last.
-    jobs: VecDeque<(u32, f64)>,
-    generations: HashMap<usize, u64>,
-    /// When, what, whose.
-    pub last_notify: Option<(Ns, u32, usize)>,
-    /// Since when for whom.
-    pub lease: Option<(Ns, usize)>,
+    /// Since its first worker was authorized.
+    pub heard: Heard,
 }
 
 impl DownTap {
-    pub fn leased(&mut self, now: Ns, link: Option<usize>) {
-        if self.lease.map(|(_, link)| link) != link {
-            self.lease = link.map(|link| (now, link));
-        }
-    }
-
     /// A line that the session reads.
     pub fn read(&mut self, books: &mut Books, now: Ns, miner: usize, line: &[u8]) {
         books.note(now, || {
@@ -80,7 +63,7 @@ impl DownTap {
                     ntime: number(3),
                     nonce: number(4),
                     bits: number(5),
-                    early: self.authorized.is_none(),
+                    early: self.heard.since.is_none(),
                 }))
             }
             _ => Asked::Other,
@@ -91,7 +74,7 @@ impl DownTap {
     }
 
     /// Bytes that the session sends.
-    pub fn sent(&mut self, books: &mut Books, now: Ns, miner: usize, bytes: &[u8]) {
+    pub fn sent(&mut self, books: &mut Books, now: Ns, miner: usize, id: SessionId, bytes: &[u8]) {
         let mut lines = Vec::new();
         self.cutter.push(bytes, |line| lines.push(line.to_vec()));
         let told = self.difficulty;
@@ -104,7 +87,7 @@ impl DownTap {
                 )
             });
             if let Some((work, clean)) = books.lines.get(&line[..]).copied() {
-                self.notify(books, now, miner, work, clean);
+                self.notify(books, now, miner, id, work, clean);
                 continue;
             }
             let message: Value = serde_json::from_slice(&line).unwrap_or_default();
@@ -117,7 +100,7 @@ impl DownTap {
                     self.difficulty = wire::first_number(&line).unwrap_or(f64::NAN);
                 }
                 Some(_) => {}
-                None => self.reply(books, now, miner, &message),
+                None => self.reply(books, now, miner, id, &message),
             }
         }
         let settled = self
@@ -131,45 +114,45 @@ impl DownTap {
         }
     }
 
-    fn notify(&mut self, books: &mut Books, now: Ns, miner: usize, work: u32, clean: bool) {
-        let known = books.works[&work].clone();
-        if self.jobs.back().is_some_and(|(last, _)| *last == work) {
+    fn notify(
+        &mut self,
+        books: &mut Books,
+        now: Ns,
+        miner: usize,
+        session: SessionId,
+        work: u32,
+        clean: bool,
+    ) {
+        if self.heard.newest() == Some(work) {
             return;
-        }
-        let space = (self.en1.clone(), known.content);
-        if let Some(before) = books.spaces.insert(space, work) {
-            books.fail(
-                now,
-                format!("miner {miner}: work {work:x} is the search space of {before:x} again"),
-            );
-        }
-        let same_link = self
-            .last_notify
-            .is_some_and(|(_, _, link)| link == known.link);
-        let newest = self.generations.insert(known.link, known.generation);
-        let needed = !same_link || newest.is_none_or(|newest| newest < known.generation);
-        if clean != needed {
-            books.fail(
-                now,
-                format!("miner {miner}: work {work:x} clean {clean}, should be {needed}"),
-            );
-        }
-        if self.difficulty > known.pool_difficulty && !books.ceiling {
-            let hashes = (self.difficulty * ONE, known.pool_difficulty * ONE);
-            books.fail(
-                now,
-                format!("miner {miner}: difficulty above the link's {hashes:?}"),
-            );
         }
         let judged = self
             .difficulty_before
             .map_or(self.difficulty, |d| d.min(self.difficulty));
         self.difficulty_before = Some(self.difficulty);
-        self.jobs.push_back((work, judged));
-        self.last_notify = Some((now, work, known.link));
+        let told = Told {
+            session,
+            work,
+            clean,
+            space: (self.en1.clone(), books.works[&work].content),
+            difficulty: self.difficulty,
+            may_exceed: false,
+            terms: Terms {
+                bound: Bound::of_difficulty(judged).unwrap_or(Bound([0; 4])),
+                weight: wire::hashes(judged),
+            },
+        };
+        self.heard.told(books, now, miner, told);
     }
 
-    fn reply(&mut self, books: &mut Books, now: Ns, miner: usize, message: &Value) {
+    fn reply(
+        &mut self,
+        books: &mut Books,
+        now: Ns,
+        miner: usize,
+        session: SessionId,
+        message: &Value,
+    ) {
         let Some((id, asked)) = self.open.pop_front() else {
             return books.fail(
                 now,
@@ -188,9 +171,11 @@ impl DownTap {
             Asked::Subscribe => {
                 let en1 = message["result"][1].as_str().and_then(wire::unhex);
                 self.en1 = en1.unwrap_or_default();
+                let rolled = message["result"][2].as_u64().unwrap_or(0) as usize;
+                books.holds(now, session, &self.en1, rolled);
             }
             Asked::Authorize if good => {
-                self.authorized.get_or_insert(now);
+                self.heard.since.get_or_insert(now);
             }
             Asked::Submit(found) if good => self.accepted(books, now, miner, &found),
             Asked::Submit(found) => {
@@ -209,64 +194,18 @@ impl DownTap {
 
     /// An honest share may only be too late, or too early in the login.
     fn refusal_is_fair(&self, books: &Books, code: i64, found: &Found) -> bool {
-        match (code, self.jobs.iter().rposition(|(id, _)| *id == found.job)) {
-            (24 | 25, _) => found.early,
-            (21, None) => true,
-            (21, Some(at)) => {
-                let work = &books.works[&found.job];
-                let newest = self.generations.get(&work.link);
-                self.jobs.len() - at > KNOWN
-                    || newest.is_some_and(|newest| *newest > work.generation)
-            }
+        match code {
+            24 | 25 => found.early,
+            21 => self.heard.is_late(books, found.job),
             _ => false,
         }
     }
 
     fn accepted(&mut self, books: &mut Books, now: Ns, miner: usize, found: &Found) {
-        books.accepted += 1;
-        let issued = self.jobs.iter().rev().find(|(id, _)| *id == found.job);
-        let Some((_, judged)) = issued else {
-            return books.fail(
-                now,
-                format!("miner {miner}: accepted a job it was never given {found:x?}"),
-            );
-        };
-        let weight = wire::hashes(*judged);
-        books.accepted_weight += weight;
-        let work = books.works[&found.job].clone();
-        books.by_link[work.link].0 += 1;
-        books.by_link[work.link].1 += weight;
-        if !books.watched {
-            return;
-        }
-        let job = &work.job;
-        let hash = hash(
-            job,
-            &self.en1,
-            &found.en2,
-            found.ntime,
-            found.nonce,
-            found.bits,
-        );
-        let met = |difficulty: f64| {
-            Bound::of_difficulty(difficulty).is_some_and(|bound| bound.holds(&hash))
-        };
-        if !met(*judged) {
-            books.fail(
-                now,
-                format!("miner {miner}: accepted a share above its bound {found:x?}"),
-            );
-        }
-        if !books.found.insert(hash) {
-            books.fail(
-                now,
-                format!("miner {miner}: the same hash was accepted before {found:x?}"),
-            );
-        }
-        if met(work.pool_difficulty) {
-            books.expected[work.link].insert(hash);
-            books.expected_weight[work.link] += wire::hashes(work.pool_difficulty);
-        }
+        let (en1, Found { en2, bits, .. }) = (&self.en1, found);
+        self.heard.accepted(books, now, miner, found.job, |known| {
+            hash(&known.job, en1, en2, found.ntime, found.nonce, *bits)
+        });
     }
 }
 

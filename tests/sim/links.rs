@@ -3,17 +3,18 @@
 //! Invariant: a link's queue is bounded; who waits for room gets it in the order of waiting.
 
 use crate::clock::{Ns, S};
+use crate::conn::{Conn, Held, Mailbox};
 use crate::event::Ev;
-use crate::lines::UpTap;
 use crate::pipe::Item;
 use crate::plan::Plan;
-use crate::sessions::Mailbox;
+use crate::upstream::Tap;
 use crate::world::{World, link_config, router_config};
 use sluice::machine::Machine;
 use sluice::proxy::lease::{Issue, Lease, SessionId, Submission};
 use sluice::proxy::link::{Input, Link, Output, Status};
 use sluice::proxy::router::{self, Router};
 use sluice::stratum::v1::line::Lines;
+use sluice::stratum::v2::frame::{Frames, MAX_UP};
 use sluice::work::{Layout, LinkId};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,6 +23,40 @@ use std::time::Instant;
 
 const MAX_LINE: usize = 128 * 1024;
 const BATCH: usize = 256;
+
+/// What is left of a read.
+#[derive(Debug)]
+enum Cut {
+    Lines(Lines),
+    Frames(Frames),
+}
+
+impl Cut {
+    fn of(v2: bool) -> Self {
+        if v2 {
+            Self::Frames(Frames::new(MAX_UP))
+        } else {
+            Self::Lines(Lines::new(MAX_LINE))
+        }
+    }
+
+    fn read(&mut self, now: Instant, mut chunk: &[u8], machine: &mut Link) {
+        match self {
+            Self::Lines(lines) => {
+                while let Some(line) = lines.next(&mut chunk) {
+                    machine.handle_input(now, line.map_or(Input::Overlong, Input::Line));
+                }
+                lines.keep(chunk);
+            }
+            Self::Frames(frames) => {
+                while let Some(frame) = frames.next(&mut chunk) {
+                    machine.handle_input(now, frame.map_or(Input::Overlong, Input::Frame));
+                }
+                frames.keep(chunk);
+            }
+        }
+    }
+}
 
 /// One link and its task.
 #[derive(Debug)]
@@ -43,11 +78,11 @@ pub struct LinkTask {
     pub connecting: bool,
     pub inbox: VecDeque<Vec<u8>>,
     pub ended: Option<&'static str>,
-    pub tap: UpTap,
+    pub tap: Tap,
     layout: Option<Layout>,
     fleet: f64,
     orders: bool,
-    lines: Lines,
+    cut: Cut,
     out: Vec<u8>,
     timer: Option<Ns>,
 }
@@ -69,11 +104,11 @@ impl LinkTask {
             connecting: false,
             inbox: VecDeque::new(),
             ended: None,
-            tap: UpTap::default(),
+            tap: Tap::of(plan.pools[at].v2.is_some()),
             layout: None,
             fleet: 0.0,
             orders: false,
-            lines: Lines::new(MAX_LINE),
+            cut: Cut::of(plan.pools[at].v2.is_some()),
             out: Vec::new(),
             timer: None,
         }
@@ -131,14 +166,7 @@ impl World {
         if let Some(chunk) = link.inbox.pop_front() {
             link.tap
                 .received(&mut self.books, self.clock.now(), at, &chunk);
-            let mut chunk = &chunk[..];
-            while let Some(line) = link.lines.next(&mut chunk) {
-                match line {
-                    Ok(line) => link.machine.handle_input(now, Input::Line(line)),
-                    Err(_) => link.machine.handle_input(now, Input::Overlong),
-                }
-            }
-            link.lines.keep(chunk);
+            link.cut.read(now, &chunk, &mut link.machine);
         } else if let Some(why) = link.ended.take() {
             self.let_go(at);
             self.links[at]
@@ -149,7 +177,7 @@ impl World {
             match result {
                 Ok(up) => {
                     link.up = Some(up);
-                    link.lines = Lines::new(MAX_LINE);
+                    link.cut = Cut::of(self.plan.pools[at].v2.is_some());
                     link.out.clear();
                     link.tap.connected(up);
                     link.machine.handle_input(now, Input::Connected);
@@ -254,8 +282,8 @@ impl World {
         link.published = Some(issue);
         link.version += 1;
         for id in 0..self.conns.len() {
-            let follows =
-                |conn: &crate::sessions::Conn| conn.follow == Some(at) && conn.session.is_some();
+            let of = |held: &Held| held.follow == Some(at);
+            let follows = |conn: &Conn| conn.live && conn.held.iter().any(of);
             if self.conns[id].as_deref().is_some_and(follows) {
                 self.wake_session(id);
             }
@@ -327,16 +355,16 @@ impl World {
             match output {
                 router::Output::Seat(session, seat, lease) => self.seat(session, seat, lease),
                 router::Output::NoSeat(session, why) => {
-                    if let Some(conn) = self.waiting(session) {
-                        conn.seat = Mailbox::Reply(Err(why));
-                        self.wake_session(session.0 as usize);
+                    if let Some((id, held)) = self.waiting(session) {
+                        held.seat = Mailbox::Reply(Err(why));
+                        self.wake_session(id);
                     }
                 }
                 router::Output::Lease(session, lease) => {
-                    self.order(session, |conn| conn.orders = Some(lease));
+                    self.order(session, |held| held.orders = Some(lease));
                 }
                 router::Output::Close(session, why) => {
-                    self.order(session, |conn| conn.order_close = Some(why));
+                    self.order(session, |held| held.order_close = Some(why));
                 }
                 router::Output::Layout(layout) => {
                     for at in 0..self.links.len() {
@@ -357,18 +385,25 @@ impl World {
         }
     }
 
-    fn waiting(&mut self, session: SessionId) -> Option<&mut crate::sessions::Conn> {
-        let conn = self.conns[session.0 as usize].as_deref_mut()?;
-        (conn.session.is_some() && matches!(conn.seat, Mailbox::Waiting)).then_some(conn)
+    /// A seat of a connection that lives, and which that is.
+    fn held(&mut self, session: SessionId) -> Option<(usize, &mut Held)> {
+        let id = *self.homes.get(&session)?;
+        let held = self.conns[id].as_deref_mut()?.held(session)?;
+        Some((id, held))
+    }
+
+    fn waiting(&mut self, session: SessionId) -> Option<(usize, &mut Held)> {
+        self.held(session)
+            .filter(|(_, held)| matches!(held.seat, Mailbox::Waiting))
     }
 
     fn seat(&mut self, session: SessionId, seat: Box<sluice::proxy::lease::Seat>, lease: Lease) {
         self.note_seat(session, &seat);
         self.router.seated.insert(session, ());
-        if let Some(conn) = self.waiting(session) {
-            conn.orders = Some(lease);
-            conn.seat = Mailbox::Reply(Ok((seat, lease)));
-            return self.wake_session(session.0 as usize);
+        if let Some((id, held)) = self.waiting(session) {
+            held.orders = Some(lease);
+            held.seat = Mailbox::Reply(Ok((seat, lease)));
+            return self.wake_session(id);
         }
         // The session is gone: its seat comes back.
         self.router.seated.remove(&session);
@@ -385,17 +420,14 @@ impl World {
             .handle_input(self.clock.instant(), input);
     }
 
-    fn order(&mut self, session: SessionId, change: impl FnOnce(&mut crate::sessions::Conn)) {
+    fn order(&mut self, session: SessionId, change: impl FnOnce(&mut Held)) {
         if !self.router.seated.contains_key(&session) {
             return;
         }
-        if let Some(conn) = self.conns[session.0 as usize]
-            .as_deref_mut()
-            .filter(|conn| conn.session.is_some())
-        {
-            change(conn);
-            conn.order_news = true;
-            self.wake_session(session.0 as usize);
+        if let Some((id, held)) = self.held(session) {
+            change(held);
+            held.order_news = true;
+            self.wake_session(id);
         }
     }
 }

@@ -8,18 +8,25 @@
     reason = "a test crate of one binary; each file says what it is"
 )]
 
+mod channels;
 mod checks;
 #[path = "../common/clock.rs"]
 mod clock;
+mod conn;
+mod cores;
 mod event;
+mod faults;
+mod heard;
 mod lines;
 mod links;
+mod pairings;
 mod peers;
 mod pipe;
 mod plan;
 mod scenarios;
 mod sessions;
 mod tap;
+mod upstream;
 mod world;
 
 use plan::Plan;
@@ -56,6 +63,27 @@ fn live(seed: u64) -> World {
     world
 }
 
+/// How V1 (0) and V2 (1) met: credited shares by miner and pool, moves of a miner by pool and pool.
+#[derive(Debug, Default)]
+struct Mix {
+    shares: [[u64; 2]; 2],
+    switches: [[u64; 2]; 2],
+}
+
+impl Mix {
+    fn add(&mut self, world: &World) {
+        let (miners, pools) = (&world.plan.miners, &world.plan.pools);
+        let pool = |at: usize| usize::from(pools[at].v2.is_some());
+        for ((miner, link), count) in &world.books.credits {
+            let miner = usize::from(miners[*miner].v2.is_some());
+            self.shares[miner][pool(*link)] += count;
+        }
+        for ((from, to), count) in &world.books.switches {
+            self.switches[pool(*from)][pool(*to)] += count;
+        }
+    }
+}
+
 fn from_env() -> Option<u64> {
     std::env::var("SLUICE_SEED").ok()?.parse().ok()
 }
@@ -65,17 +93,24 @@ fn live_many(first: u64) {
         return;
     }
     let (mut shares, mut lost_pools, mut resumed) = (0, 0, 0);
+    let mut mix = Mix::default();
     for seed in first..first + EACH {
         let world = live(seed);
         shares += world.books.accepted;
         lost_pools += world.watch.detections;
+        mix.add(&world);
         resumed += world
             .miners
             .iter()
             .map(|m| m.core.stats().resumed)
             .sum::<u64>();
     }
-    println!("{EACH} seeds, {shares} shares, {lost_pools} lost pools, {resumed} resumed");
+    println!("{EACH} seeds, {shares} shares, {lost_pools} lost pools, {resumed} resumed, {mix:?}");
+    let rarest = mix.shares.iter().chain(&mix.switches).flatten().min();
+    assert!(
+        rarest.is_some_and(|count| *count > EACH),
+        "a pairing, or a move between pools of two kinds, that next to never is: {mix:?}"
+    );
     assert!(
         shares > EACH * 100,
         "worlds in which next to nothing happens prove nothing"

@@ -1,18 +1,17 @@
-//! The ends of the world: simulated miners and pools on their pipes, and what befalls them.
+//! The ends of the world: simulated miners and pools on their pipes. What befalls them is in `faults`.
 //!
-//! Invariant: a peer sees nothing but lines and the end of a connection.
+//! Invariant: a peer sees nothing but bytes and the end of a connection.
 
 use crate::clock::{MS, Ns, S};
+use crate::conn::{Conn, Wire};
+use crate::cores::{Cutters, MinerCore, PoolCore};
 use crate::event::Ev;
 use crate::pipe::{Item, Pipe};
-use crate::plan::{Cut, Fault, MinerPlan, PoolPlan, below};
-use crate::sessions::Conn;
+use crate::plan::{Cut, MinerPlan, PoolPlan, below};
 use crate::world::World;
 use sluice::proxy::lease::SessionId;
-use sluice::proxy::session::Session;
+use sluice::proxy::session::{Session, v2};
 use sluice::sim::poolcore::PoolOutput;
-use sluice::sim::wire::Cutter;
-use sluice::sim::{SimMiner, SimPool};
 use std::time::Instant;
 
 /// Send and receive buffers of a connection together, as a default kernel gives at least.
@@ -21,7 +20,7 @@ const ROOM: usize = 64 * 1024;
 /// A simulated miner and its connection.
 #[derive(Debug)]
 pub struct MinerPeer {
-    pub core: SimMiner,
+    pub core: MinerCore,
     pub conn: Option<usize>,
     /// It shall not come back.
     pub retired: bool,
@@ -29,7 +28,6 @@ pub struct MinerPeer {
     pub tainted: bool,
     /// Connections it lost through no fault of the proxy's.
     pub excused: u64,
-    cutter: Cutter,
     timer: Option<Ns>,
 }
 
@@ -37,12 +35,11 @@ impl MinerPeer {
     /// Not connected.
     pub fn new(plan: &MinerPlan) -> Self {
         Self {
-            core: SimMiner::new(plan.config.clone()),
+            core: MinerCore::new(plan),
             conn: None,
             retired: false,
             tainted: false,
             excused: 0,
-            cutter: Cutter::default(),
             timer: None,
         }
     }
@@ -51,7 +48,7 @@ impl MinerPeer {
 /// A simulated pool's process.
 #[derive(Debug)]
 pub struct PoolPeer {
-    pub core: SimPool,
+    pub core: PoolCore,
     pub dead_until: Ns,
     pub frozen_until: Ns,
     pub frozen: bool,
@@ -62,7 +59,7 @@ impl PoolPeer {
     /// Listening as soon as it opens.
     pub fn new(now: Instant, plan: &PoolPlan) -> Self {
         Self {
-            core: SimPool::new(plan.config.clone(), now),
+            core: PoolCore::new(now, plan),
             dead_until: plan.opens,
             frozen_until: 0,
             frozen: false,
@@ -81,7 +78,7 @@ pub struct Up {
     pub orphan: bool,
     /// The pool has closed it.
     pub closed: bool,
-    cutter: Cutter,
+    cutters: Cutters,
 }
 
 impl World {
@@ -94,13 +91,24 @@ impl World {
         }
         let id = self.conns.len();
         let now = self.clock.instant();
-        let session = Session::new(now, SessionId(id as u64), self.config.clone(), self.mask);
+        let own = SessionId(id as u64);
+        let wire = if self.plan.miners[at].v2.is_some() {
+            let ids = self.sessions.clone();
+            Wire::v2(v2::Session::new(
+                now,
+                own,
+                ids,
+                self.config.clone(),
+                self.mask,
+            ))
+        } else {
+            Wire::v1(own, Session::new(now, own, self.config.clone(), self.mask))
+        };
         let (latency, jitter) = self.plan.miners[at].latency;
         let pipe = || Pipe::new(latency, jitter, ROOM);
         self.conns
-            .push(Some(Box::new(Conn::new(at, pipe(), pipe(), session))));
+            .push(Some(Box::new(Conn::new(at, pipe(), pipe(), wire))));
         peer.conn = Some(id);
-        peer.cutter = Cutter::default();
         peer.core.connected(now);
         self.wake_session(id);
         self.run_miner(at);
@@ -110,29 +118,28 @@ impl World {
         let now = self.clock.instant();
         let peer = &mut self.miners[at];
         let Some(id) = peer.conn else { return };
-        if peer.core.poll_timeout().is_some_and(|due| due <= now) {
-            peer.core.handle_timeout(now);
-        }
-        while peer.core.next_share_at().is_some_and(|due| due <= now) {
-            peer.core.find_share(now);
-        }
-        while let Some(line) = peer.core.poll_line() {
+        peer.core.run(now);
+        let torn = self.plan.miners[at].v2.is_some();
+        while let Some(mut bytes) = peer.core.poll_bytes() {
             let Some(conn) = self.conns[id].as_deref_mut() else {
                 return;
             };
-            let mut bytes = line.into_bytes();
-            bytes.push(b'\n');
+            if torn && self.rng.chance(0.1) {
+                let rest = bytes.split_off(below(&mut self.rng, bytes.len() as u64) as usize);
+                let head = Item::Bytes(std::mem::replace(&mut bytes, rest));
+                let arrival = conn.up.push(self.clock.now(), &mut self.rng, head);
+                self.clock.plan(arrival, Ev::ToSession(id));
+            }
             let arrival = conn
                 .up
                 .push(self.clock.now(), &mut self.rng, Item::Bytes(bytes));
             self.clock.plan(arrival, Ev::ToSession(id));
         }
-        if peer.core.poll_hang_up().is_some() {
+        if peer.core.hangs_up() {
             peer.core.disconnected(false);
             return self.leave(at, Cut::Goodbye, Some(S));
         }
-        let times = [peer.core.poll_timeout(), peer.core.next_share_at()];
-        let Some(due) = times.into_iter().flatten().min() else {
+        let Some(due) = peer.core.due() else {
             return;
         };
         let due = self.clock.ns(due);
@@ -171,7 +178,7 @@ impl World {
             let Some(conn) = self.conns[id].as_deref_mut() else {
                 return;
             };
-            if conn.blocked_since.is_some() && conn.session.is_some() {
+            if conn.blocked_since.is_some() && conn.live {
                 self.wake_session(id);
             }
             self.run_miner(at);
@@ -180,14 +187,13 @@ impl World {
 
     fn miner_reads(&mut self, at: usize, bytes: &[u8]) {
         let now = self.clock.instant();
-        let MinerPeer { core, cutter, .. } = &mut self.miners[at];
-        if !cutter.push(bytes, |line| core.handle_line(now, line)) {
-            self.fail("a line too long for a miner");
+        if !self.miners[at].core.read(now, bytes) {
+            self.fail("a line or frame too long for a miner");
         }
     }
 
     /// The miner's side of a connection ends.
-    fn leave(&mut self, at: usize, cut: Cut, back: Option<Ns>) {
+    pub fn leave(&mut self, at: usize, cut: Cut, back: Option<Ns>) {
         let peer = &mut self.miners[at];
         peer.retired |= back.is_none();
         let Some(id) = peer.conn.take() else { return };
@@ -238,7 +244,7 @@ impl World {
             down: Pipe::new(latency, jitter, ROOM),
             orphan: false,
             closed: false,
-            cutter: Cutter::default(),
+            cutters: Cutters::default(),
         }));
         self.pools[link].core.connected(id as u64);
         self.links[link].connected = Some(Ok(id));
@@ -266,12 +272,8 @@ impl World {
             };
             match parcel.item {
                 Item::Bytes(bytes) if !up.closed => {
-                    let pool = &mut self.pools[link].core;
-                    let books = &mut self.books;
-                    up.cutter.push(&bytes, |line| {
-                        books.pool_reads(link, id, line);
-                        pool.handle_line(instant, id as u64, line);
-                    });
+                    let (pool, books) = (&mut self.pools[link].core, &mut self.books);
+                    pool.read(instant, (link, id), &mut up.cutters, books, &bytes);
                 }
                 Item::Bytes(_) => {}
                 Item::Fin | Item::Rst => {
@@ -311,7 +313,7 @@ impl World {
         self.pool_writes(at);
     }
 
-    fn pool_writes(&mut self, at: usize) {
+    pub fn pool_writes(&mut self, at: usize) {
         let now = self.clock.now();
         while let Some(output) = self.pools[at].core.poll_output() {
             let (id, item) = match output {
@@ -326,9 +328,22 @@ impl World {
                 Item::Bytes(bytes) => Some(bytes.clone()),
                 _ => None,
             };
-            let arrival = up.down.push(now, &mut self.rng, item);
+            let arrival = match (item, &self.plan.pools[at].v2) {
+                (Item::Bytes(mut head), Some(_)) if self.plan.pools[at].torn => {
+                    let cut = below(&mut self.rng, head.len() as u64) as usize;
+                    let rest = Item::Bytes(head.split_off(cut));
+                    let arrival = up.down.push(now, &mut self.rng, Item::Bytes(head));
+                    self.clock.plan(arrival, Ev::FromPool(id));
+                    up.down.push(now, &mut self.rng, rest)
+                }
+                (item, _) => up.down.push(now, &mut self.rng, item),
+            };
             if let Some(bytes) = sends {
-                self.books.pool_writes(at, id, now, arrival, &bytes);
+                if self.plan.pools[at].v2.is_some() {
+                    self.books.pool_writes_frames(at, id, now, arrival, &bytes);
+                } else {
+                    self.books.pool_writes(at, id, now, arrival, &bytes);
+                }
             }
             self.clock.plan(arrival, Ev::FromPool(id));
         }
@@ -378,106 +393,5 @@ impl World {
             }
             self.run_pool(at);
         }
-    }
-
-    // --- faults
-
-    pub fn befall(&mut self, fault: Fault) {
-        let (now, instant) = (self.clock.now(), self.clock.instant());
-        if self.ending {
-            return;
-        }
-        match fault {
-            Fault::PoolDies(at, back) => self.pool_dies(at, back),
-            Fault::PoolFreezes(at, back) => self.pool_freezes(at, back),
-            Fault::Cut(at, cut, back) => {
-                if self.miners[at].conn.is_some() {
-                    self.miners[at].excused += 1;
-                    self.miners[at].core.disconnected(false);
-                    self.leave(at, cut, back);
-                }
-            }
-            Fault::MinerStalls(at, length) => {
-                let Some(id) = self.miners[at].conn else {
-                    return;
-                };
-                self.miners[at].tainted = true;
-                if let Some(conn) = self.conns[id].as_deref_mut() {
-                    conn.down.stalled = now + length;
-                    conn.tap.tainted = true;
-                }
-            }
-            Fault::PoolStalls(at, length) => {
-                if let Some(up) = self.links[at].up.and_then(|id| self.ups[id].as_mut()) {
-                    up.up.stalled = now + length;
-                }
-            }
-            _ if self.pools[fault_pool(fault)].frozen => {}
-            Fault::Extranonce(at) => {
-                let size = self.plan.pools[at].config.extranonce2_size;
-                self.pools[at].core.set_extranonce(instant, size);
-            }
-            Fault::Mask(at, mask) => self.pools[at].core.set_version_mask(instant, mask),
-            Fault::Repeat(at) => {
-                if let Some(line) = self.books.repeatable(at) {
-                    self.pools[at].core.push_line(instant, &line);
-                }
-            }
-            Fault::Flood(at, jobs, gap, clean) => {
-                let job = if clean {
-                    Fault::Block(at)
-                } else {
-                    Fault::Flood(at, 0, 0, false)
-                };
-                if jobs == 0 {
-                    self.pools[at].core.new_job(instant);
-                }
-                for step in 0..u64::from(jobs) {
-                    self.plan.faults.push((now + step * gap, job));
-                    self.clock
-                        .plan(now + step * gap, Ev::Fault(self.plan.faults.len() - 1));
-                }
-            }
-            Fault::Block(at) => self.pools[at].core.new_block(instant),
-            Fault::Difficulty(at, difficulty) => {
-                self.pools[at].core.set_difficulty(instant, difficulty);
-            }
-        }
-        for at in 0..self.pools.len() {
-            self.pool_writes(at);
-        }
-    }
-
-    fn pool_dies(&mut self, at: usize, back: Ns) {
-        let until = self.clock.now() + back;
-        if self.pools[at].frozen {
-            return;
-        }
-        self.pools[at].dead_until = until;
-        self.pools[at].core.close_all();
-        self.pool_writes(at);
-        self.clock.plan(until, Ev::Pool(at));
-    }
-
-    fn pool_freezes(&mut self, at: usize, back: Ns) {
-        let until = self.clock.now() + back;
-        self.pools[at].frozen = true;
-        self.pools[at].frozen_until = until;
-        self.froze(at, until);
-    }
-}
-
-fn fault_pool(fault: Fault) -> usize {
-    match fault {
-        Fault::Extranonce(at)
-        | Fault::Mask(at, _)
-        | Fault::Repeat(at)
-        | Fault::Flood(at, ..)
-        | Fault::Block(at)
-        | Fault::Difficulty(at, _)
-        | Fault::PoolDies(at, _)
-        | Fault::PoolFreezes(at, _)
-        | Fault::PoolStalls(at, _) => at,
-        Fault::Cut(..) | Fault::MinerStalls(..) => 0,
     }
 }

@@ -5,6 +5,9 @@
 use crate::clock::{MS, Ns, S};
 use sluice::sim::poolconfig::{Configure, PoolVardiff, Segments};
 use sluice::sim::rng::Rng;
+use sluice::sim::v2::{
+    Acks, Extensions, ExtranonceGrant, KindV2, MannersV2, MinerConfigV2, PoolConfigV2,
+};
 use sluice::sim::{MinerConfig, PoolConfig, Temperament};
 use sluice::work::vardiff;
 use sluice::work::{Difficulty, Layout};
@@ -53,6 +56,14 @@ pub enum Fault {
     Cut(usize, Cut, Option<Ns>),
     /// A miner does not read for this long.
     MinerStalls(usize, Ns),
+    /// A miner with several channels closes one of them (V2).
+    ChannelEnds(usize),
+    /// `Reconnect` to where it is (V2).
+    Reconnect(usize),
+    /// The pool closes every channel; connections stay (V2).
+    CloseChannels(usize),
+    /// `SetGroupChannel`, and frames of extensions that nobody knows (V2).
+    Regroup(usize),
 }
 
 /// One pool.
@@ -60,6 +71,10 @@ pub enum Fault {
 pub struct PoolPlan {
     /// The simulated pool.
     pub config: PoolConfig,
+    /// It speaks V2 and is this instead.
+    pub v2: Option<PoolConfigV2>,
+    /// Every frame in two segments (V2; of V1 the pool's config says it).
+    pub torn: bool,
     /// Lower mines first.
     pub tier: u8,
     /// Weight within the tier.
@@ -77,6 +92,8 @@ pub struct PoolPlan {
 pub struct MinerPlan {
     /// The simulated miner.
     pub config: MinerConfig,
+    /// It speaks V2 and is this instead.
+    pub v2: Option<MinerConfigV2>,
     /// When it connects first.
     pub joins: Ns,
     /// One way, and its jitter.
@@ -159,6 +176,8 @@ impl Plan {
                 job_every: Some(Duration::from_secs(11 + at)),
                 ..PoolConfig::default()
             },
+            v2: None,
+            torn: false,
             tier,
             share,
             latency: (15 * MS, 5 * MS),
@@ -181,10 +200,33 @@ impl Plan {
                 suggest_difficulty: 32.0 / ONE,
                 ..MinerConfig::default()
             },
+            v2: None,
             joins: at * 20 * MS,
             latency: (2 * MS, 3 * MS),
         });
         self.miners.last_mut().expect("just pushed")
+    }
+
+    /// As [`Plan::pool`], speaking V2.
+    pub fn pool_v2(&mut self, tier: u8, share: f64, hashes: f64) -> &mut PoolPlan {
+        let pool = self.pool(tier, share, hashes);
+        pool.v2 = Some(v2_pool(&pool.config));
+        pool
+    }
+
+    /// As [`Plan::miner`], speaking V2.
+    pub fn miner_v2(&mut self, kind: KindV2, hashrate: f64) -> &mut MinerPlan {
+        let miner = self.miner(Temperament::Bitaxe, hashrate);
+        let config = &miner.config;
+        miner.v2 = Some(MinerConfigV2 {
+            user: config.user.clone(),
+            kind,
+            hashrate,
+            seed: config.seed,
+            min_extranonce: 2,
+            ..MinerConfigV2::default()
+        });
+        miner
     }
 
     /// A random site with a random fate.
@@ -205,8 +247,10 @@ impl Plan {
             plan.link_queue = 1 + below(&mut rng, 4) as usize;
             plan.unwritten = 300;
         }
-        plan.random_pools(&mut rng);
-        plan.random_miners(&mut rng);
+        // A listener lets V2 miners roll only if all of its pools let them roll everything.
+        let wide = rng.chance(0.7);
+        plan.random_pools(&mut rng, wide);
+        plan.random_miners(&mut rng, wide);
         // A smaller pool that comes after the layout is fixed would cost everyone one reconnect, as documented.
         let smallest = plan
             .pools
@@ -216,17 +260,18 @@ impl Plan {
         if rng.chance(0.5) || plan.pools.iter().any(|pool| pool.opens > 2 * S) {
             plan.layout = Layout::for_pool(smallest.unwrap_or(8) as u8);
         }
+        plan.random_blocks(&mut rng, smallest.unwrap_or(8));
         let faults = 2 + below(&mut rng, 9);
         for _ in 0..faults {
             let at = (20 + below(&mut rng, plan.length / S - 25)) * S + below(&mut rng, S);
-            let fault = plan.random_fault(&mut rng);
+            let fault = plan.random_fault(&mut rng, wide);
             plan.faults.push((at, fault));
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }
 
-    fn random_pools(&mut self, rng: &mut Rng) {
+    fn random_pools(&mut self, rng: &mut Rng, wide: bool) {
         let pools = 2 + below(rng, 3);
         let two_tiers = rng.chance(0.7);
         let size = 4 + below(rng, 6) as usize;
@@ -251,10 +296,9 @@ impl Plan {
             config.answers_extranonce_subscribe = rng.chance(0.8);
             config.block_every = Some(Duration::from_secs(20 + below(rng, 100)));
             config.job_every = Some(Duration::from_millis(3000 + below(rng, 27_000)));
-            config.configure = Configure::Grant(pick(
-                rng,
-                &[POLICY, POLICY, 0x1fff_ffff, 0x00ff_e000, 0x0000_e000],
-            ));
+            let masks = [POLICY, POLICY, 0x1fff_ffff, 0x00ff_e000, 0x0000_e000];
+            let masks = if wide { &masks[..3] } else { &masks[..] };
+            config.configure = Configure::Grant(pick(rng, masks));
             if rng.chance(0.3) {
                 config.vardiff = Some(PoolVardiff {
                     shares_per_s: 0.5,
@@ -268,10 +312,14 @@ impl Plan {
                 0
             };
             pool.by_worker = rng.chance(0.3);
+            pool.torn = rng.chance(0.3);
+            if rng.chance(0.5) {
+                pool.v2 = Some(random_v2_pool(rng, wide, &mut pool.config));
+            }
         }
     }
 
-    fn random_miners(&mut self, rng: &mut Rng) {
+    fn random_miners(&mut self, rng: &mut Rng, wide: bool) {
         let miners = 3 + below(rng, 3) * below(rng, 19);
         for _ in 0..miners {
             let temperament = pick(rng, &Temperament::ALL);
@@ -280,6 +328,9 @@ impl Plan {
             let miner = self.miner(temperament, hashrate);
             miner.config.version_mask = pick(rng, &[POLICY, POLICY, 0x0000_6000, 0x1ff0_0000]);
             miner.config.resume = rng.chance(0.7);
+            if rng.chance(0.5) {
+                miner.v2 = Some(random_v2_miner(rng, wide, &miner.config));
+            }
             miner.joins = if rng.chance(0.8) {
                 below(rng, 10 * S)
             } else {
@@ -289,15 +340,27 @@ impl Plan {
         }
     }
 
-    fn random_fault(&self, rng: &mut Rng) -> Fault {
+    /// Some want to roll more than the layout leaves them: a block of lanes.
+    fn random_blocks(&mut self, rng: &mut Rng, smallest: usize) {
+        let layout = Layout::for_pool(smallest as u8).unwrap_or(Layout::WIDE);
+        for miner in &mut self.miners {
+            if let Some(config) = &mut miner.v2
+                && rng.chance(0.15)
+            {
+                config.min_extranonce = u16::from(layout.rolled) + 1;
+            }
+        }
+    }
+
+    fn random_fault(&self, rng: &mut Rng, wide: bool) -> Fault {
         let pool = below(rng, self.pools.len() as u64) as usize;
         let miner = below(rng, self.miners.len() as u64) as usize;
         let long = (2 + below(rng, 50)) * S;
-        match below(rng, 16) {
+        match below(rng, 20) {
             0..=2 => Fault::PoolDies(pool, long),
             3..=4 => Fault::PoolFreezes(pool, long),
             5 => Fault::Extranonce(pool),
-            6 => Fault::Mask(pool, pick(rng, &[POLICY, 0x00ff_e000, 0x0001_e000])),
+            6 if !wide => Fault::Mask(pool, pick(rng, &[POLICY, 0x00ff_e000, 0x0001_e000])),
             7..=8 => Fault::Repeat(pool),
             9 => Fault::Flood(
                 pool,
@@ -309,6 +372,10 @@ impl Plan {
             11 => Fault::Difficulty(pool, pick(rng, &[50.0, 128.0, 400.0]) / ONE),
             12 => Fault::PoolStalls(pool, (1 + below(rng, 8)) * S),
             13 => Fault::MinerStalls(miner, long),
+            6 | 14 => Fault::ChannelEnds(miner),
+            15 => Fault::Reconnect(pool),
+            16 => Fault::CloseChannels(pool),
+            17 => Fault::Regroup(pool),
             _ => Fault::Cut(
                 miner,
                 pick(rng, &[Cut::Goodbye, Cut::Reset, Cut::Silent]),
@@ -330,4 +397,65 @@ pub fn below(rng: &mut Rng, end: u64) -> u64 {
 
 fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
     of[below(rng, of.len() as u64) as usize]
+}
+
+/// The V2 pool that is most like this one.
+fn v2_pool(like: &PoolConfig) -> PoolConfigV2 {
+    PoolConfigV2 {
+        seed: like.seed,
+        extranonce_size: like.extranonce2_size,
+        difficulty: like.difficulty,
+        vardiff: like.vardiff,
+        block_every: like.block_every,
+        job_every: like.job_every,
+        unix_time: like.unix_time,
+        ..PoolConfigV2::default()
+    }
+}
+
+/// `like` is told how much extranonce a link will see.
+fn random_v2_pool(rng: &mut Rng, wide: bool, like: &mut PoolConfig) -> PoolConfigV2 {
+    let mut config = v2_pool(like);
+    config.prefix_size = 2 + below(rng, 7) as usize;
+    config.grant = pick(rng, &[ExtranonceGrant::All, ExtranonceGrant::Asked]);
+    if config.grant == ExtranonceGrant::Asked {
+        // A link asks for eight bytes first.
+        like.extranonce2_size = like.extranonce2_size.min(8);
+    }
+    config.shares_per_s = rng.chance(0.3).then_some(0.5);
+    let within = Some(Duration::from_secs(pick(rng, &[1, 5, 20])));
+    let every = pick(rng, &[1, 1, 3, 10]);
+    config.acks = Acks { every, within };
+    if !wide && rng.chance(0.3) {
+        config.version_mask = 0;
+    }
+    config.extensions = pick(
+        rng,
+        &[Extensions::Granted, Extensions::Refused, Extensions::Silent],
+    );
+    config.groups = rng.chance(0.5);
+    config.jobs_ahead = rng.chance(0.3);
+    config
+}
+
+fn random_v2_miner(rng: &mut Rng, wide: bool, like: &MinerConfig) -> MinerConfigV2 {
+    let several = KindV2::Proxy {
+        extended: 1 + below(rng, 3) as u8,
+        standard: below(rng, 4) as u8,
+    };
+    let kind = pick(rng, &[KindV2::Standard, KindV2::Extended, several]);
+    let mut manners = pick(rng, &MannersV2::ALL);
+    manners.late = rng.chance(0.2);
+    manners.fixed_version = !wide;
+    MinerConfigV2 {
+        user: like.user.clone(),
+        kind,
+        manners,
+        hashrate: like.hashrate,
+        seed: like.seed,
+        min_extranonce: below(rng, 3) as u16,
+        min_difficulty: pick(rng, &[0.0, 0.0, 16.0 / ONE, 512.0 / ONE]),
+        tracks_workers: rng.chance(0.3),
+        ..MinerConfigV2::default()
+    }
 }

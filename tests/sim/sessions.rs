@@ -3,119 +3,22 @@
 //! Invariant: whatever the task would await for is a state here (`Parked`, a mailbox), and nothing is read meanwhile.
 
 use crate::clock::{Ns, S};
+use crate::conn::{Conn, Held, Mailbox, Parked, Wire};
 use crate::event::Ev;
-use crate::lines::DownTap;
-use crate::pipe::{Item, Pipe};
+use crate::pipe::Item;
 use crate::world::World;
-use sluice::machine::Machine;
-use sluice::proxy::lease::{Lease, ListenerId, ResumeToken, SessionId, Submission};
+use sluice::proxy::lease::{ListenerId, ResumeToken, SessionId, Submission};
 use sluice::proxy::router;
-use sluice::proxy::session::{Close, Event, Input, NoSeat, Output, Session};
+use sluice::proxy::session::v2::Output;
+use sluice::proxy::session::{self, Close, Event, Input};
 use sluice::proxy::tally::Drop as Dropped;
-use sluice::stratum::v1::line::Lines;
 use sluice::work::{LinkId, share};
-use std::collections::VecDeque;
-use std::sync::Arc;
 
-const MAX_LINE: usize = 4096;
 const LINES_A_TURN: usize = 32;
 const SLOW_READER: Ns = 30 * S;
 /// Rounds of one turn that no honest task needs.
 const SPINNING: u32 = 5000;
 const LINK_WAIT: Ns = 2 * S;
-
-/// The router's answer to an attach.
-pub type SeatReply = Result<(Box<sluice::proxy::lease::Seat>, Lease), NoSeat>;
-
-/// The oneshot of an attach.
-#[derive(Debug, Default)]
-pub enum Mailbox {
-    /// Nothing was asked.
-    #[default]
-    None,
-    /// Asked.
-    Waiting,
-    /// Answered.
-    Reply(SeatReply),
-}
-
-/// A share that waits for room in a link's queue.
-#[derive(Debug)]
-pub struct Parked {
-    /// The share; `None` once the link has taken it.
-    pub share: Option<Box<Submission>>,
-    worker: Arc<str>,
-    hashes: u128,
-    until: Ns,
-}
-
-/// One connection, both of its directions, and the task that serves it.
-#[derive(Debug)]
-pub struct Conn {
-    pub miner: usize,
-    pub up: Pipe,
-    pub down: Pipe,
-    pub session: Option<Session>,
-    pub tap: DownTap,
-    pub awake: bool,
-    pub seat: Mailbox,
-    pub orders: Option<Lease>,
-    pub order_news: bool,
-    pub order_close: Option<Close>,
-    pub follow: Option<usize>,
-    pub parked: Option<Parked>,
-    pub blocked_since: Option<Ns>,
-    /// The miner's side is gone (it hung up, or was cut).
-    pub left: bool,
-    work_seen: u64,
-    inbox: VecDeque<Vec<u8>>,
-    peer_ended: Option<bool>,
-    lines: Lines,
-    out: Vec<u8>,
-    close: Option<Close>,
-    vanished: bool,
-    ending: bool,
-    timer: Option<Ns>,
-    armed: Option<Ns>,
-}
-
-impl Conn {
-    /// Just accepted.
-    pub fn new(miner: usize, up: Pipe, down: Pipe, session: Session) -> Self {
-        Self {
-            miner,
-            up,
-            down,
-            session: Some(session),
-            tap: DownTap::default(),
-            awake: false,
-            seat: Mailbox::None,
-            orders: None,
-            order_news: false,
-            order_close: None,
-            follow: None,
-            parked: None,
-            blocked_since: None,
-            left: false,
-            work_seen: 0,
-            inbox: VecDeque::new(),
-            peer_ended: None,
-            lines: Lines::new(MAX_LINE),
-            out: Vec::new(),
-            close: None,
-            vanished: false,
-            ending: false,
-            timer: None,
-            armed: None,
-        }
-    }
-
-    fn machine(&mut self) -> &mut Session {
-        self.session
-            .as_mut()
-            .expect("it ends in `end_session` alone")
-    }
-}
 
 impl World {
     pub fn reach_session(&mut self, id: usize) {
@@ -143,7 +46,7 @@ impl World {
             return;
         };
         conn.awake = false;
-        if conn.session.is_some() && !self.turn(id, &mut conn) {
+        if conn.live && !self.turn(id, &mut conn) {
             self.close_down(id, &mut conn);
         }
         self.conns[id] = Some(conn);
@@ -170,11 +73,11 @@ impl World {
                 conn.ending = true;
                 let why = conn.close.unwrap_or(Close::Peer);
                 let instant = self.clock.instant();
-                conn.machine().handle_input(instant, Input::Close(why));
+                conn.wire.close(instant, why);
                 continue;
             }
-            if conn.lines.has_line() && may_read(self, conn) {
-                self.read_lines(conn, &[]);
+            if conn.wire.has_more() && may_read(self, conn) {
+                self.read(conn, &[]);
                 continue;
             }
             if !self.next_event(id, conn, now) {
@@ -187,21 +90,14 @@ impl World {
     /// One event of the task's select, in its order. `false`: there is none, the timer is set.
     fn next_event(&mut self, id: usize, conn: &mut Conn, now: Ns) -> bool {
         let blocked = !conn.out.is_empty();
-        if let Mailbox::Reply(_) = conn.seat {
-            self.seated(conn);
-        } else if std::mem::take(&mut conn.order_news) {
-            self.ordered(conn);
-        } else if !blocked
-            && conn
-                .follow
-                .is_some_and(|l| self.links[l].version > conn.work_seen)
-        {
-            self.worked(conn);
-        } else if blocked && self.write(id, conn) {
+        if self.open_mail(conn, blocked) {
+            return true;
+        }
+        if blocked && self.write(id, conn) {
             conn.blocked_since = None;
         } else if !blocked && may_read(self, conn) && !conn.inbox.is_empty() {
             let chunk = conn.inbox.pop_front().expect("just looked");
-            self.read_lines(conn, &chunk);
+            self.read(conn, &chunk);
         } else if !blocked && may_read(self, conn) && conn.peer_ended.is_some() {
             conn.vanished = conn.peer_ended == Some(true);
             conn.close.get_or_insert(Close::Peer);
@@ -217,9 +113,8 @@ impl World {
 
     fn timer(&mut self, id: usize, conn: &mut Conn, now: Ns) -> bool {
         let instant = self.clock.instant();
-        let machine = conn.machine();
-        let timeout = machine.poll_timeout().map(|(at, _)| at);
-        let paused = machine.paused_until(instant);
+        let timeout = conn.wire.poll_timeout();
+        let paused = conn.wire.paused_until(instant);
         let times = [timeout, paused].into_iter().flatten();
         let slow = conn.blocked_since.map(|since| since + SLOW_READER);
         let due = times.map(|at| self.clock.ns(at)).chain(slow).min();
@@ -240,133 +135,180 @@ impl World {
         {
             conn.close = Some(Close::SlowReader);
         } else {
-            conn.machine().handle_timeout(instant);
+            conn.wire.handle_timeout(instant);
         }
         true
     }
 
-    fn read_lines(&mut self, conn: &mut Conn, mut chunk: &[u8]) {
-        let now = self.clock.instant();
-        let Conn {
-            lines,
-            session,
-            tap,
-            miner,
-            ..
-        } = conn;
-        let session = session.as_mut().expect("read before the end");
-        for _ in 0..LINES_A_TURN {
-            match lines.next(&mut chunk) {
-                Some(Ok(line)) => {
-                    tap.read(&mut self.books, self.clock.now(), *miner, line);
-                    session.handle_input(now, Input::Line(line));
-                }
-                Some(Err(_)) => session.handle_input(now, Input::Overlong),
-                None => break,
+    fn read(&mut self, conn: &mut Conn, chunk: &[u8]) {
+        let now = (self.clock.now(), self.clock.instant());
+        let (books, miner) = (&mut self.books, conn.miner);
+        conn.wire.read(books, now, miner, chunk, LINES_A_TURN);
+    }
+
+    /// Everything that came by mail; work last and once, so that it can go to all channels together.
+    fn open_mail(&mut self, conn: &mut Conn, blocked: bool) -> bool {
+        let mut came = false;
+        for at in 0..conn.held.len() {
+            came |= self.seated(conn, at) | self.ordered(conn, at);
+        }
+        let mut links: Vec<usize> = Vec::new();
+        for held in conn.held.iter_mut().filter(|_| !blocked) {
+            if let Some(link) = held.follow
+                && self.links[link].version > held.work_seen
+            {
+                held.work_seen = self.links[link].version;
+                links.push(link);
             }
         }
-        lines.keep(chunk);
-    }
-
-    fn seated(&mut self, conn: &mut Conn) {
+        links.sort_unstable();
+        links.dedup();
         let now = self.clock.instant();
-        match std::mem::take(&mut conn.seat) {
-            Mailbox::Reply(Ok((seat, lease))) => {
-                conn.orders.get_or_insert(lease);
-                conn.machine().handle_input(now, Input::Seated(seat, lease));
-                self.follow(conn, lease.link);
+        for link in links {
+            came = true;
+            if let Some(issue) = self.links[link].published.clone() {
+                conn.wire.issue(now, &issue);
             }
-            Mailbox::Reply(Err(why)) => conn.machine().handle_input(now, Input::NoSeat(why)),
-            _ => {}
         }
+        came
     }
 
-    fn ordered(&mut self, conn: &mut Conn) {
+    fn seated(&mut self, conn: &mut Conn, at: usize) -> bool {
         let now = self.clock.instant();
-        if let Some(why) = conn.order_close {
-            return conn.machine().handle_input(now, Input::Close(why));
-        }
-        let Some(lease) = conn.orders else { return };
-        conn.machine().handle_input(now, Input::Lease(lease));
-        self.follow(conn, lease.link);
-    }
-
-    fn follow(&mut self, conn: &mut Conn, link: Option<LinkId>) {
-        let link = link.map(|link| usize::from(link.0));
-        conn.tap.leased(self.clock.now(), link);
-        conn.follow = link;
-        self.worked(conn);
-    }
-
-    fn worked(&mut self, conn: &mut Conn) {
-        let Some(link) = conn.follow else { return };
-        conn.work_seen = self.links[link].version;
-        let Some(issue) = self.links[link].published.clone() else {
-            return;
+        let held = &mut conn.held[at];
+        let Mailbox::Reply(reply) = std::mem::replace(&mut held.seat, Mailbox::Waiting) else {
+            return false;
         };
+        held.seat = Mailbox::Empty;
+        let id = held.id;
+        match reply {
+            Ok((seat, lease)) => {
+                let own = usize::from(seat.layout.lane - seat.width);
+                held.lane = seat.lane.bytes(seat.layout)[..own].to_vec();
+                held.orders.get_or_insert(lease);
+                conn.wire.tell(now, id, Input::Seated(seat, lease));
+                self.follow(conn, at, lease.link);
+            }
+            Err(why) => conn.wire.tell(now, id, Input::NoSeat(why)),
+        }
+        true
+    }
+
+    fn ordered(&mut self, conn: &mut Conn, at: usize) -> bool {
         let now = self.clock.instant();
-        conn.machine().handle_input(now, Input::Issue(&issue));
+        let held = &mut conn.held[at];
+        if !std::mem::take(&mut held.order_news) {
+            return false;
+        }
+        if let Some(why) = held.order_close {
+            conn.wire.tell(now, held.id, Input::Close(why));
+        } else if let Some(lease) = held.orders {
+            conn.wire.tell(now, held.id, Input::Lease(lease));
+            self.follow(conn, at, lease.link);
+        }
+        true
+    }
+
+    fn follow(&mut self, conn: &mut Conn, at: usize, link: Option<LinkId>) {
+        let held = &mut conn.held[at];
+        let link = link.map(|link| usize::from(link.0));
+        if held.lease.map(|(_, link)| link) != link {
+            held.lease = link.map(|link| (self.clock.now(), link));
+        }
+        held.follow = link;
+        held.work_seen = 0;
     }
 
     /// `false`: a share waits for room.
     fn carry_out(&mut self, id: usize, conn: &mut Conn) -> bool {
         let now = self.clock.instant();
-        while let Some(output) = conn.machine().poll_output() {
-            match output {
-                Output::Send(bytes) => {
-                    let Conn {
-                        tap, miner, out, ..
-                    } = conn;
-                    tap.sent(&mut self.books, self.clock.now(), *miner, &bytes);
-                    out.extend_from_slice(&bytes);
+        loop {
+            while let Some(output) = conn.wire.poll_output() {
+                match output {
+                    Output::Send(bytes) => {
+                        self.say(conn, &bytes);
+                        conn.out.extend_from_slice(&bytes);
+                    }
+                    Output::Of(of, session::Output::Submit(share)) => {
+                        if !self.submit(id, of, conn, share) {
+                            return false;
+                        }
+                    }
+                    Output::Of(of, output) => self.act(id, conn, of, output),
+                    Output::Root(of, work, lane) => conn.roots_asked.push((of, work, lane)),
+                    Output::Closed(of, _) => self.channel_closed(conn, of),
+                    Output::Close(why) => conn.close = Some(why),
                 }
-                Output::Judge(request) => {
-                    let proof = share::prove(&request.work, request.lane, &request.share);
-                    conn.machine()
-                        .handle_input(now, Input::Judged(&request, &proof));
-                }
-                Output::Submit(share) => match self.submit(id, conn, share) {
-                    true => {}
-                    false => return false,
-                },
-                Output::Attach(attach) => {
-                    let mut token = [0; 16];
-                    token[..8].copy_from_slice(&self.rng.next_u64().to_le_bytes());
-                    token[8..].copy_from_slice(&self.rng.next_u64().to_le_bytes());
-                    conn.seat = Mailbox::Waiting;
-                    self.tell_router(router::Input::Attach {
-                        session: SessionId(id as u64),
-                        listener: ListenerId(0),
-                        attach,
-                        token: ResumeToken(token),
-                    });
-                }
-                Output::Refresh(link) => {
-                    self.links[usize::from(link.0)].refresh = true;
-                    self.wake_link(usize::from(link.0));
-                }
-                Output::Close(why) => conn.close = Some(why),
-                other => self.told(id, other),
+            }
+            if conn.shares_asked.is_empty() && conn.roots_asked.is_empty() {
+                return true;
+            }
+            for (of, request) in std::mem::take(&mut conn.shares_asked) {
+                let proof = share::prove(&request.work, request.lane, &request.share);
+                conn.wire.tell(now, of, Input::Judged(&request, &proof));
+            }
+            for (of, work, lane) in std::mem::take(&mut conn.roots_asked) {
+                let mut roots = [[0; 32]];
+                share::roots(&work, &[(lane, [0; 8])], &mut roots);
+                conn.wire.root(now, of, &work, roots[0]);
             }
         }
-        true
+    }
+
+    fn say(&mut self, conn: &mut Conn, bytes: &[u8]) {
+        let Conn {
+            wire, miner, held, ..
+        } = conn;
+        wire.sent(&mut self.books, self.clock.now(), *miner, held, bytes);
+    }
+
+    fn act(&mut self, id: usize, conn: &mut Conn, of: SessionId, output: session::Output) {
+        let now = self.clock.instant();
+        match output {
+            session::Output::Judge(request) => {
+                // One by one, or with whatever else came in this turn.
+                if matches!(conn.wire, Wire::V2 { .. }) {
+                    return conn.shares_asked.push((of, request));
+                }
+                let proof = share::prove(&request.work, request.lane, &request.share);
+                conn.wire.tell(now, of, Input::Judged(&request, &proof));
+            }
+            session::Output::Attach(attach) => {
+                let mut token = [0; 16];
+                token[..8].copy_from_slice(&self.rng.next_u64().to_le_bytes());
+                token[8..].copy_from_slice(&self.rng.next_u64().to_le_bytes());
+                conn.held.push(Held::new(of));
+                self.homes.insert(of, id);
+                self.tell_router(router::Input::Attach {
+                    session: of,
+                    listener: ListenerId(0),
+                    attach,
+                    token: ResumeToken(token),
+                });
+            }
+            session::Output::Refresh(link) => {
+                self.links[usize::from(link.0)].refresh = true;
+                self.wake_link(usize::from(link.0));
+            }
+            other => self.told(of, other),
+        }
     }
 
     /// What needs neither answer nor wait.
-    fn told(&mut self, id: usize, output: Output) {
+    fn told(&mut self, of: SessionId, output: session::Output) {
         match output {
-            Output::Observe(seen) => {
+            session::Output::Observe(seen) => {
                 self.books.observed(&seen.judged);
                 if let Some(link) = seen.link {
                     let proven = seen.judged.accepted.hashes;
                     self.router.works.push((seen.session, link, proven));
                 }
             }
-            Output::Event(Event::Capability {
+            session::Output::Event(Event::Capability {
                 version_mask,
                 min_bits,
             }) => self.tell_router(router::Input::Capability {
-                session: SessionId(id as u64),
+                session: of,
                 version_mask,
                 min_bits,
             }),
@@ -375,7 +317,13 @@ impl World {
     }
 
     /// To the link the work came from. `false`: parked.
-    fn submit(&mut self, id: usize, conn: &mut Conn, share: Box<Submission>) -> bool {
+    fn submit(
+        &mut self,
+        id: usize,
+        of: SessionId,
+        conn: &mut Conn,
+        share: Box<Submission>,
+    ) -> bool {
         let (worker, hashes) = (share.worker.clone(), share.work.pool_difficulty.hashes());
         let link = usize::from(share.work.link.0);
         let task = &mut self.links[link];
@@ -384,13 +332,14 @@ impl World {
             self.wake_link(link);
             let now = self.clock.instant();
             let done = Input::Submitted(&worker, Ok(()), hashes);
-            conn.machine().handle_input(now, done);
+            conn.wire.tell(now, of, done);
             return true;
         }
         task.waiters.push_back(id);
         let until = self.clock.now() + LINK_WAIT;
         self.books.parked += 1;
         conn.parked = Some(Parked {
+            of,
             share: Some(share),
             worker,
             hashes,
@@ -410,12 +359,15 @@ impl World {
             Some(_) if self.clock.now() >= parked.until => Err(Dropped::LinkFull),
             Some(_) => return false,
         };
-        let Some(Parked { worker, hashes, .. }) = conn.parked.take() else {
+        let Some(Parked {
+            of, worker, hashes, ..
+        }) = conn.parked.take()
+        else {
             return true;
         };
         let now = self.clock.instant();
-        conn.machine()
-            .handle_input(now, Input::Submitted(&worker, result, hashes));
+        let done = Input::Submitted(&worker, result, hashes);
+        conn.wire.tell(now, of, done);
         true
     }
 
@@ -440,49 +392,71 @@ impl World {
 
     /// The task's `end`; `true`: done.
     fn end_session(&mut self, id: usize, conn: &mut Conn) -> bool {
-        while let Some(output) = conn.machine().poll_output() {
+        while let Some(output) = conn.wire.poll_output() {
             match output {
-                Output::Submit(share) => match self.submit(id, conn, share) {
-                    true => {}
-                    false => return false,
-                },
-                Output::Observe(_) | Output::Event(_) => self.told(id, output),
-                Output::Send(bytes) => {
-                    // Nobody reads it, but it was the answer.
-                    let Conn { tap, miner, .. } = conn;
-                    tap.sent(&mut self.books, self.clock.now(), *miner, &bytes);
+                Output::Of(of, session::Output::Submit(share)) => {
+                    let done = self.submit(id, of, conn, share);
+                    if !done {
+                        return false;
+                    }
                 }
+                Output::Of(
+                    of,
+                    output @ (session::Output::Observe(_) | session::Output::Event(_)),
+                ) => self.told(of, output),
+                // Nobody reads it, but it was the answer.
+                Output::Send(bytes) => self.say(conn, &bytes),
+                Output::Closed(of, _) => self.channel_closed(conn, of),
                 _ => {}
             }
         }
         true
     }
 
-    /// The task is over: the seat goes back, the miner sees the end.
-    fn close_down(&mut self, id: usize, conn: &mut Conn) {
-        let mut session = conn.session.take().expect("it ends once");
-        let asked = !matches!(conn.seat, Mailbox::None) || conn.orders.is_some();
-        let mut memory = session.take_memory();
-        if let Mailbox::Reply(Ok((seat, _))) = std::mem::take(&mut conn.seat) {
+    /// A seat goes back.
+    fn channel_closed(&mut self, conn: &mut Conn, of: SessionId) {
+        let mut memory = conn.wire.take_memory(of);
+        let miner = conn.miner;
+        if let Wire::V2 { tap, .. } = &mut conn.wire {
+            tap.gone(&mut self.books, self.clock.now(), miner, of);
+        }
+        self.books.gone(of);
+        let Some(at) = conn.held.iter().position(|held| held.id == of) else {
+            return;
+        };
+        let held = conn.held.remove(at);
+        if let Mailbox::Reply(Ok((seat, _))) = held.seat {
             let worked = !seat.memory.sent.is_empty();
             memory = Some((seat.lane, seat.memory, worked));
         }
-        if asked {
-            self.tell_router(router::Input::Detach {
-                session: SessionId(id as u64),
-                memory,
-                vanished: conn.vanished,
-            });
+        self.homes.remove(&of);
+        self.tell_router(router::Input::Detach {
+            session: of,
+            memory,
+            vanished: conn.vanished || conn.close == Some(Close::SlowReader),
+        });
+    }
+
+    /// The task is over: the seats go back, the miner sees the end.
+    fn close_down(&mut self, id: usize, conn: &mut Conn) {
+        conn.live = false;
+        if matches!(conn.wire, Wire::V2 { .. }) {
+            for seen in conn.wire.last_observations() {
+                self.told(seen.session, session::Output::Observe(seen));
+            }
+        }
+        for of in conn.held.iter().map(|held| held.id).collect::<Vec<_>>() {
+            self.channel_closed(conn, of);
         }
         let why = conn.close.unwrap_or(Close::Peer);
-        let (left, tainted) = (conn.left, conn.tap.tainted);
+        let (left, tainted) = (conn.left, conn.tainted);
         self.books
             .closed(self.clock.now(), conn.miner, why, left, tainted);
         self.hang_up_on(id, conn);
     }
 }
 
-fn may_read(world: &World, conn: &mut Conn) -> bool {
+fn may_read(world: &World, conn: &Conn) -> bool {
     let now = world.clock.instant();
-    conn.out.is_empty() && conn.close.is_none() && conn.machine().paused_until(now).is_none()
+    conn.out.is_empty() && conn.close.is_none() && conn.wire.paused_until(now).is_none()
 }

@@ -5,11 +5,13 @@
 
 use crate::clock::Ns;
 use serde_json::Value;
-use sluice::proxy::lease::Issue;
+use sluice::proxy::lease::{Issue, SessionId};
 use sluice::proxy::link::{SettleResult, Settlement};
 use sluice::proxy::session::Close;
 use sluice::proxy::tally::Judged;
-use sluice::sim::wire::{self, Cutter, Job};
+use sluice::sim::v2::frame;
+use sluice::sim::v2::message::Message;
+use sluice::sim::wire::{self, Bound, Cutter, Job};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -40,6 +42,9 @@ struct PoolView {
     repeatable: Option<String>,
     submits: HashMap<u64, Ns>,
     clean_arrives: Ns,
+    frames: frame::Cutter,
+    /// When the news arrives that it has closed our channel.
+    closed_arrives: Option<Ns>,
 }
 
 /// Everything counted.
@@ -62,6 +67,8 @@ pub struct Books {
     pub lines: HashMap<Box<[u8]>, (u32, bool)>,
     /// Lane and content: each pair is given to a miner once, for ever.
     pub spaces: HashMap<(Vec<u8>, [u8; 32]), u32>,
+    /// Extranonces that live channels may use, first to last, as they are on the wire.
+    ranges: BTreeMap<Vec<u8>, (Vec<u8>, SessionId)>,
     pub found: HashSet<[u8; 32]>,
     pub expected: Vec<HashSet<[u8; 32]>>,
     pub expected_weight: Vec<u128>,
@@ -74,6 +81,16 @@ pub struct Books {
     pub read_ids: BTreeMap<usize, Vec<u64>>,
     pub written_at: HashMap<(usize, u64), Ns>,
     pub moves: BTreeMap<&'static str, usize>,
+    /// Shares for channels that are over, read and answered.
+    pub homeless: u64,
+    pub homeless_answered: u64,
+    /// Credited shares by miner and link, and jobs that took a seat from one link to another.
+    pub credits: BTreeMap<(usize, usize), u64>,
+    pub switches: BTreeMap<(usize, usize), u64>,
+    /// Clean jobs of each seat.
+    pub cleans: BTreeMap<SessionId, u64>,
+    /// A channel was closed by the proxy, as it had to be.
+    pub channels_closed: bool,
     pools: Vec<PoolView>,
 }
 
@@ -96,6 +113,7 @@ impl Books {
             works: HashMap::new(),
             lines: HashMap::new(),
             spaces: HashMap::new(),
+            ranges: BTreeMap::new(),
             found: HashSet::new(),
             expected: vec![HashSet::new(); pools],
             expected_weight: vec![0; pools],
@@ -107,6 +125,12 @@ impl Books {
             read_ids: BTreeMap::new(),
             written_at: HashMap::new(),
             moves: BTreeMap::new(),
+            homeless: 0,
+            homeless_answered: 0,
+            credits: BTreeMap::new(),
+            switches: BTreeMap::new(),
+            cleans: BTreeMap::new(),
+            channels_closed: false,
             pools: (0..pools).map(|_| PoolView::default()).collect(),
         }
     }
@@ -153,12 +177,7 @@ impl Books {
         let Some(job) = Job::from_params(&message["params"]) else {
             return self.fail(0, format!("a notify that nobody can read: {message}"));
         };
-        let bare = Job {
-            id: String::new(),
-            clean: false,
-            ..job.clone()
-        };
-        let content = wire::sha256d(bare.to_params().to_string().as_bytes());
+        let content = content(&job, job.ntime);
         for (line, clean) in [(&issue.v1_clean, true), (&issue.v1_keep, false)] {
             self.lines.insert(line.trim_ascii_end().into(), (id, clean));
         }
@@ -177,9 +196,102 @@ impl Books {
         if message["method"] == "mining.submit" {
             self.pool_received[link] += 1;
             if let Some(id) = message["id"].as_u64() {
-                let sent = self.written_at.get(&(link, id)).copied().unwrap_or(0);
-                self.read_ids.entry(conn).or_default().push(id);
-                self.view(link, conn).submits.insert(id, sent);
+                self.pool_reads_share(link, conn, id);
+            }
+        }
+    }
+
+    /// I1, as miners see it: nobody else may use any of these extranonces.
+    pub fn holds(&mut self, now: Ns, session: SessionId, prefix: &[u8], rolled: usize) {
+        if !self.watched {
+            return;
+        }
+        let filled = |byte: u8| [prefix, &vec![byte; rolled]].concat();
+        let (first, last) = (filled(0), filled(0xff));
+        self.gone(session);
+        let below = self.ranges.range(..=last.clone()).next_back();
+        if let Some((other, (end, holder))) = below.filter(|(_, (end, _))| *end >= first) {
+            let words =
+                format!("{session:?} may use {first:x?}, {holder:?} has {other:x?} to {end:x?}");
+            self.fail(now, words);
+        }
+        self.ranges.insert(first, (last, session));
+    }
+
+    /// Its extranonces are free, as far as a wire tells.
+    pub fn gone(&mut self, session: SessionId) {
+        if !self.watched {
+            return;
+        }
+        self.ranges.retain(|_, (_, holder)| *holder != session);
+    }
+
+    /// A hash that a miner was credited for: it must be the first time, and its pool may want it.
+    pub fn credited(&mut self, now: Ns, miner: usize, known: &Known, hash: [u8; 32]) {
+        if !self.found.insert(hash) {
+            self.fail(
+                now,
+                format!("miner {miner}: the same hash was accepted before"),
+            );
+        }
+        let wanted = Bound::of_difficulty(known.pool_difficulty);
+        if wanted.is_some_and(|bound| bound.holds(&hash)) {
+            self.expected[known.link].insert(hash);
+            self.expected_weight[known.link] += wire::hashes(known.pool_difficulty);
+        }
+    }
+
+    /// A V2 pool reads a frame.
+    pub fn pool_reads_frame(&mut self, link: usize, conn: usize, frame: &frame::Frame) {
+        if let Ok(Message::SubmitExtended(submit)) = Message::parse(frame) {
+            self.pool_received[link] += 1;
+            self.pool_reads_share(link, conn, submit.sequence.into());
+        }
+    }
+
+    fn pool_reads_share(&mut self, link: usize, conn: usize, id: u64) {
+        let sent = self.written_at.get(&(link, id)).copied().unwrap_or(0);
+        self.read_ids.entry(conn).or_default().push(id);
+        // What it still reads of a connection that the link has left is of no interest.
+        if conn >= self.pools[link].conn {
+            self.view(link, conn).submits.insert(id, sent);
+        }
+    }
+
+    /// What a V2 pool says; a refusal must be explained by a block, or the end of the channel, on its way.
+    pub fn pool_writes_frames(
+        &mut self,
+        link: usize,
+        conn: usize,
+        now: Ns,
+        arrives: Ns,
+        bytes: &[u8],
+    ) {
+        if conn < self.pools[link].conn {
+            return;
+        }
+        self.view(link, conn).frames.push(bytes);
+        while let Ok(Some(frame)) = self.view(link, conn).frames.next_frame() {
+            let view = self.view(link, conn);
+            match Message::parse(&frame) {
+                Ok(Message::SetPrevHash { .. }) => view.clean_arrives = arrives,
+                Ok(Message::CloseChannel { .. }) => {
+                    view.closed_arrives.get_or_insert(arrives);
+                }
+                Ok(Message::SubmitError { sequence, code, .. }) => {
+                    let sent = view.submits.remove(&u64::from(sequence)).unwrap_or(0);
+                    let (clean, closed) = (view.clean_arrives, view.closed_arrives);
+                    let late = |news: Ns| sent <= news + crate::world::TURN;
+                    let fair = match code.as_str() {
+                        "stale-share" => late(clean),
+                        "invalid-channel-id" => closed.is_some_and(late),
+                        _ => false,
+                    };
+                    if !fair {
+                        self.fail(now, format!("pool {link} refused {sequence}: {code} (sent {sent}, clean work arrived {clean})"));
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -243,4 +355,15 @@ impl Books {
         }
         self.closes.push((miner, why));
     }
+}
+
+/// What a header is made of, but for the miner's part.
+pub fn content(job: &Job, ntime: u32) -> [u8; 32] {
+    let bare = Job {
+        id: String::new(),
+        clean: false,
+        ntime,
+        ..job.clone()
+    };
+    wire::sha256d(bare.to_params().to_string().as_bytes())
 }

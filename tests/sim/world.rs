@@ -9,18 +9,19 @@
 
 use crate::checks::Watch;
 use crate::clock::{Clock, MS, Ns, S};
+use crate::conn::Conn;
 use crate::event::Ev;
 use crate::links::{LinkTask, RouterTask};
 use crate::peers::{MinerPeer, PoolPeer, Up};
 use crate::plan::{POLICY, Plan, UNIX, below};
-use crate::sessions::Conn;
 use crate::tap::Books;
-use sluice::proxy::lease::ListenerId;
+use sluice::proxy::lease::{ListenerId, SessionId};
 use sluice::proxy::session;
 use sluice::sim::rng::Rng;
 use sluice::work::{Lane, LinkId};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 /// A task that was woken runs within this time: threads and queues, and the reason that events overtake each other.
@@ -35,6 +36,10 @@ pub struct World {
     pub plan: Plan,
     pub config: Arc<session::Config>,
     pub conns: Vec<Option<Box<Conn>>>,
+    /// The ids of channels past the first of their connection, whose id is the connection's place in `conns`.
+    pub sessions: Arc<AtomicU64>,
+    /// The connection of every seat that was asked for.
+    pub homes: HashMap<SessionId, usize>,
     pub miners: Vec<MinerPeer>,
     pub links: Vec<LinkTask>,
     pub pools: Vec<PoolPeer>,
@@ -84,6 +89,8 @@ impl World {
             rng: Rng::new(plan.seed ^ 0x0077_6f72_6c64),
             config: Arc::new(config),
             conns: Vec::new(),
+            sessions: Arc::new(AtomicU64::new(1 << 32)),
+            homes: HashMap::new(),
             ups: Vec::new(),
             mask: POLICY,
             books: Books::new(plan.pools.len()),
@@ -194,12 +201,16 @@ impl World {
 
 /// The machine's configuration of one link.
 pub fn link_config(plan: &Plan, at: usize) -> sluice::proxy::link::Config {
-    use sluice::proxy::link::{Config, Identity};
+    use sluice::proxy::link::{Config, Identity, Protocol};
     let by_worker = plan.pools[at].by_worker;
     Config {
         id: LinkId(at as u16),
         name: format!("pool{at}"),
-        protocol: sluice::proxy::link::Protocol::V1,
+        protocol: if plan.pools[at].v2.is_some() {
+            Protocol::V2
+        } else {
+            Protocol::V1
+        },
         host: "pool.invalid".into(),
         port: 3333,
         tls: false,
@@ -218,6 +229,7 @@ pub fn link_config(plan: &Plan, at: usize) -> sluice::proxy::link::Config {
         version_mask: POLICY,
         reconnect_hosts: Vec::new(),
         shares_per_second: plan.shares_per_second,
+        easiest: sluice::work::Difficulty::MIN,
         refresh: plan.refresh,
         seed: plan.seed ^ at as u64,
     }

@@ -55,6 +55,9 @@ pub struct Config {
     pub reconnect_hosts: Vec<String>,
     /// Wanted shares per second on this link, for `mining.suggest_difficulty`.
     pub shares_per_second: f64,
+    /// The least difficulty that any of our listeners gives: below it a V2 pool need not go, nor should it, since nothing
+    /// is told to a miner above its link's.
+    pub easiest: Difficulty,
     /// Refresh work after this long without a new job.
     pub refresh: Duration,
     /// Seed of the back-off jitter.

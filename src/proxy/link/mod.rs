@@ -297,6 +297,13 @@ impl Link {
         matches!((&self.extranonce, self.layout), (Some(e), Some(l)) if e.size < l.total())
     }
 
+    /// At which the fleet sends the wanted number of shares; the least there is while it is nothing.
+    fn wanted_difficulty(&self) -> Difficulty {
+        let wanted = self.fleet / (self.config.shares_per_second.max(1e-6) * 4_294_967_296.0);
+        let bounded = wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value());
+        Difficulty::new(bounded).map_or(Difficulty::MIN, Difficulty::floor_to_power_of_two)
+    }
+
     /// What is credited from now on; whether it holds for the job in force is its protocol's rule.
     fn set_bound(&mut self, bound: Bound) {
         let old = self.bound.replace(bound);

@@ -36,6 +36,7 @@ fn up(now: Instant) -> (Link, Arc<Work>) {
         version_mask: 0,
         reconnect_hosts: Vec::new(),
         shares_per_second: 1.0,
+        easiest: crate::work::Difficulty::MIN,
         refresh: Duration::from_secs(25),
         seed: 1,
     };

@@ -186,14 +186,10 @@ impl Link {
         {
             return;
         }
-        let wanted = now / (self.config.shares_per_second.max(1e-6) * 4_294_967_296.0);
-        if let Some(difficulty) =
-            Difficulty::new(wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value()))
-        {
-            self.suggested_for = now;
-            let id = self.ledger.ask(Asked::Other);
-            request::suggest_difficulty(&mut self.out, id, difficulty.floor_to_power_of_two());
-        }
+        self.suggested_for = now;
+        let id = self.ledger.ask(Asked::Other);
+        let wanted = self.wanted_difficulty();
+        request::suggest_difficulty(&mut self.out, id, wanted);
     }
 
     fn set_extranonce(&mut self, now: Instant, extranonce: Extranonce) {

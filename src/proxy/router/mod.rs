@@ -10,6 +10,8 @@ mod io;
 mod member;
 mod pools;
 mod seats;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use io::*;
@@ -177,9 +179,9 @@ impl Router {
             Seating::Evict(holder) => self
                 .outputs
                 .push_back(Output::Close(holder, Close::Resumed)),
-            Seating::Full(wish) => self
-                .outputs
-                .push_back(Output::NoSeat(wish.session, NoSeat::Full)),
+            Seating::Refused(wish, why) => {
+                self.outputs.push_back(Output::NoSeat(wish.session, why));
+            }
             Seating::Seated(wish, seat) => {
                 let Wish {
                     session,

@@ -1,10 +1,11 @@
 //! Seats: which session holds which lane, and how it gets it back. Not leases.
 //!
-//! Invariant (I1): a lane has one holder; it changes hands only after its rest, or by the token of its last holder.
+//! Invariant (I1): a lane, or a block of lanes, has one holder; it changes hands only after its rest, by the token of its
+//! last holder, or whole and with its memory when there is no other left of its width.
 
 use super::Input;
 use crate::proxy::lease::{LaneMemory, ListenerId, ResumeToken, Seat, SessionId};
-use crate::proxy::session::Attach;
+use crate::proxy::session::{Attach, NoSeat};
 use crate::work::extranonce::Lanes;
 use crate::work::{Lane, Layout};
 use std::collections::{BTreeMap, HashMap};
@@ -48,13 +49,14 @@ pub(super) enum Seating {
     Seated(Wish, Box<Seat>),
     /// The token's holder must go first; the wish waits.
     Evict(SessionId),
-    Full(Wish),
+    Refused(Wish, NoSeat),
 }
 
-/// A lane at rest and what it remembers.
+/// A lane or block at rest and what it remembers.
 #[derive(Debug)]
 struct Rested {
     lane: Lane,
+    width: u8,
     memory: LaneMemory,
     until: Instant,
 }
@@ -65,10 +67,11 @@ pub(super) struct Seats {
     layout: Layout,
     lanes: Lanes,
     live: HashMap<ResumeToken, SessionId>,
-    tokens: HashMap<SessionId, ResumeToken>,
+    /// With the width of what it holds.
+    tokens: HashMap<SessionId, (ResumeToken, u8)>,
     rested: HashMap<ResumeToken, Rested>,
-    /// When rests end, in order.
-    ends: BTreeMap<(Instant, Lane), ResumeToken>,
+    /// When rests end, in order, by width.
+    ends: [BTreeMap<(Instant, Lane), ResumeToken>; Layout::WIDTHS],
     /// Wishes that wait for a holder to let go, by that holder.
     handovers: BTreeMap<SessionId, (Wish, Instant)>,
 }
@@ -81,70 +84,92 @@ impl Seats {
             live: HashMap::new(),
             tokens: HashMap::new(),
             rested: HashMap::new(),
-            ends: BTreeMap::new(),
+            ends: Default::default(),
             handovers: BTreeMap::new(),
         }
     }
 
-    /// Seats a session: its old lane if its token says so, else the next free one.
+    /// Seats a session: its old lane if its token says so, else the next free one of the width it wants.
     pub(super) fn seat(&mut self, now: Instant, wish: Wish) -> Seating {
         self.collect(now);
+        let Some(width) = self.layout.width_for(wish.attach.extranonce) else {
+            return Seating::Refused(wish, NoSeat::TooWide);
+        };
         if let Some(token) = wish.attach.resume {
             if let Some(&holder) = self.live.get(&token) {
                 // A second resume of the same seat replaces the first wish; that one gets a lane of its own.
-                if let Some((other, _)) = self.handovers.insert(holder, (wish, now + HANDOVER)) {
-                    return self.fresh(now, other);
+                if let Some((mut other, _)) = self.handovers.insert(holder, (wish, now + HANDOVER))
+                {
+                    other.attach.resume = None;
+                    return self.seat(now, other);
                 }
                 return Seating::Evict(holder);
             }
-            if let Some(rested) = self.wake(token) {
-                return self.settle(wish, token, rested.lane, rested.memory);
+            if let Some(rested) = self.wake(token, width) {
+                return self.settle(wish, token, rested);
             }
         }
-        self.fresh(now, wish)
+        self.fresh(now, wish, width)
     }
 
-    fn fresh(&mut self, now: Instant, wish: Wish) -> Seating {
+    fn fresh(&mut self, now: Instant, wish: Wish, width: u8) -> Seating {
         let token = wish.token;
-        if let Some(lane) = self.lanes.allocate(now) {
-            return self.settle(wish, token, lane, LaneMemory::default());
+        if let Some(lane) = self.lanes.allocate_block(now, width) {
+            let fresh = Rested {
+                lane,
+                width,
+                memory: LaneMemory::default(),
+                until: now,
+            };
+            return self.settle(wish, token, fresh);
         }
-        // Connections that come and go must not lock everybody out until their lanes have rested. The lane that has
-        // rested longest goes on with its memory: its new holder gets only work that nobody has searched under it, and
-        // what was accepted stays known. So the search spaces stay apart (I1), as they do for a resume.
-        while let Some((_, token_before)) = self.ends.pop_first() {
-            if let Some(rested) = self.rested.remove(&token_before)
+        match self.longest_rested(width) {
+            Some(rested) => self.settle(wish, token, rested),
+            None => Seating::Refused(wish, NoSeat::Full),
+        }
+    }
+
+    /// Connections that come and go must not lock everybody out until their lanes have rested. The lane that has rested
+    /// longest goes on with its memory: its new holder gets only work that nobody has searched under it, and what was
+    /// accepted stays known. So the search spaces stay apart (I1), as they do for a resume.
+    ///
+    /// Only one of the same width will do. Of a wider one the rest of the block would have to remember too, and many
+    /// narrow ones would bring more shares than one memory may hold. Nobody is locked out by that: each width has lanes
+    /// and rests that no other can use up.
+    fn longest_rested(&mut self, width: u8) -> Option<Rested> {
+        while let Some((_, token)) = self.ends[usize::from(width)].pop_first() {
+            if let Some(rested) = self.rested.remove(&token)
                 && self.lanes.reclaim(rested.lane)
             {
-                return self.settle(wish, token, rested.lane, rested.memory);
+                return Some(rested);
             }
         }
-        Seating::Full(wish)
+        None
     }
 
-    fn settle(
-        &mut self,
-        wish: Wish,
-        token: ResumeToken,
-        lane: Lane,
-        memory: LaneMemory,
-    ) -> Seating {
+    /// `place`: a lane that is live by now, and what it remembers.
+    fn settle(&mut self, wish: Wish, token: ResumeToken, place: Rested) -> Seating {
         let before = self.live.insert(token, wish.session);
         assert!(before.is_none(), "a token has one holder (I1)");
-        self.tokens.insert(wish.session, token);
+        self.tokens.insert(wish.session, (token, place.width));
         let seat = Seat {
-            lane,
+            lane: place.lane,
             layout: self.layout,
-            width: 0,
+            width: place.width,
             token,
-            memory,
+            memory: place.memory,
         };
         Seating::Seated(wish, Box::new(seat))
     }
 
-    fn wake(&mut self, token: ResumeToken) -> Option<Rested> {
+    /// The lane of a token, if it is at rest and as wide as is wanted: what a miner rolls is part of its place.
+    fn wake(&mut self, token: ResumeToken, width: u8) -> Option<Rested> {
+        let rested = self.rested.get(&token)?;
+        if rested.width != width {
+            return None;
+        }
         let rested = self.rested.remove(&token)?;
-        self.ends.remove(&(rested.until, rested.lane));
+        self.ends[usize::from(width)].remove(&(rested.until, rested.lane));
         self.lanes.reclaim(rested.lane).then_some(rested)
     }
 
@@ -156,19 +181,18 @@ impl Seats {
         memory: LaneMemory,
         rest_until: Option<Instant>,
     ) -> Option<Wish> {
-        if let Some(token) = self.tokens.remove(&session) {
+        if let Some((token, width)) = self.tokens.remove(&session) {
             self.live.remove(&token);
             self.lanes.release(lane, rest_until);
             if let Some(until) = rest_until {
-                self.rested.insert(
-                    token,
-                    Rested {
-                        lane,
-                        memory,
-                        until,
-                    },
-                );
-                self.ends.insert((until, lane), token);
+                let rested = Rested {
+                    lane,
+                    width,
+                    memory,
+                    until,
+                };
+                self.rested.insert(token, rested);
+                self.ends[usize::from(width)].insert((until, lane), token);
             }
         }
         self.handovers.remove(&session).map(|(wish, _)| wish)
@@ -192,12 +216,9 @@ impl Seats {
     }
 
     fn collect(&mut self, now: Instant) {
-        while let Some((&(until, lane), _)) = self.ends.first_key_value() {
-            if until > now {
-                break;
-            }
-            if let Some(token) = self.ends.remove(&(until, lane)) {
-                self.rested.remove(&token);
+        for ends in &mut self.ends {
+            while let Some(end) = ends.first_entry().filter(|end| end.key().0 <= now) {
+                self.rested.remove(&end.remove());
             }
         }
     }
@@ -209,41 +230,96 @@ mod tests {
     use crate::work::{LinkId, WorkId};
 
     const REST: Duration = Duration::from_secs(600);
+    const NARROW: Layout = Layout { lane: 2, rolled: 2 };
+    /// Places of the only zone for blocks that this layout has, of 256 lanes each.
+    const BLOCKS: u64 = 32;
 
     #[test]
     fn when_every_lane_rests_the_longest_rested_goes_on_with_its_memory_and_live_ones_are_never_taken()
      {
-        let now = Instant::now();
-        let layout = Layout { lane: 2, rolled: 2 };
-        let mut seats = Seats::new(layout, Lane(0));
-        let held = seated(seats.seat(now, wish(0)));
-        for at in 1..layout.lanes() {
-            let seat = seated(seats.seat(now, wish(at)));
-            let memory = LaneMemory {
-                sent: vec![(LinkId(0), WorkId(7))],
-                ..LaneMemory::default()
-            };
-            let later = now + REST + Duration::from_millis(at);
-            assert!(
-                seats
-                    .leave(SessionId(at), seat.lane, memory, Some(later))
-                    .is_none()
-            );
+        for (extranonce, places) in [(0, NARROW.singles()), (3, BLOCKS)] {
+            let now = Instant::now();
+            let mut seats = Seats::new(NARROW, Lane(0));
+            let held = seated(seats.seat(now, wish(0, extranonce)));
+            for at in 1..places {
+                rest(&mut seats, now, at, extranonce);
+            }
+            for at in places..2 * places - 1 {
+                let seat = seated(seats.seat(now, wish(at, extranonce)));
+                assert_ne!(seat.lane, held.lane);
+                assert_eq!(
+                    seat.memory.sent,
+                    [(LinkId(0), WorkId(7))],
+                    "its work is not searched again"
+                );
+            }
+            let last = seats.seat(now, wish(u64::MAX, extranonce));
+            assert!(matches!(last, Seating::Refused(_, NoSeat::Full)));
         }
-        let lanes = layout.lanes();
-        for at in lanes..2 * lanes - 1 {
-            let seat = seated(seats.seat(now, wish(at)));
-            assert_ne!(seat.lane, held.lane);
-            assert_eq!(
-                seat.memory.sent,
-                [(LinkId(0), WorkId(7))],
-                "its work is not searched again"
-            );
-        }
-        assert!(matches!(seats.seat(now, wish(u64::MAX)), Seating::Full(_)));
     }
 
-    fn wish(session: u64) -> Wish {
+    #[test]
+    fn blocks_at_rest_serve_no_single_miner_and_lanes_at_rest_no_block() {
+        for (extranonce, places, other) in [(0, NARROW.singles(), 3), (3, BLOCKS, 0)] {
+            let now = Instant::now();
+            let mut seats = Seats::new(NARROW, Lane(0));
+            for at in 0..places {
+                rest(&mut seats, now, at, extranonce);
+            }
+            let width = |seat: Box<Seat>| (seat.width, seat.memory.sent.len());
+            let others = width(seated(seats.seat(now, wish(places, other))));
+            assert_eq!(others, (u8::from(other > 0), 0), "it has a zone of its own");
+            let same = width(seated(seats.seat(now, wish(places + 1, extranonce))));
+            assert_eq!(same, (u8::from(extranonce > 0), 1));
+        }
+    }
+
+    #[test]
+    fn a_block_is_resumed_by_who_wants_as_much_and_nobody_else() {
+        let now = Instant::now();
+        let resume = |extranonce| {
+            let mut seats = Seats::new(NARROW, Lane(0));
+            let lane = rest(&mut seats, now, 0, 3);
+            let mut again = wish(1, extranonce);
+            again.attach.resume = Some(wish(0, 0).token);
+            (lane, seated(seats.seat(now, again)))
+        };
+        let (lane, seat) = resume(3);
+        assert_eq!((seat.lane, seat.width), (lane, 1));
+        assert_eq!(seat.memory.sent.len(), 1);
+        let (lane, seat) = resume(2);
+        assert_ne!(seat.lane, lane);
+        assert_eq!((seat.width, seat.memory.sent.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_block_that_rests_comes_back_without_its_memory_when_its_rest_is_over() {
+        let now = Instant::now();
+        let mut seats = Seats::new(NARROW, Lane(0));
+        for at in 0..BLOCKS {
+            rest(&mut seats, now, at, 3);
+        }
+        let over = now + REST + Duration::from_millis(BLOCKS);
+        let seat = seated(seats.seat(over, wish(BLOCKS, 3)));
+        assert_eq!((seat.width, seat.memory.sent.len()), (1, 0));
+        assert!(seats.rested.is_empty());
+        assert!(seats.ends.iter().all(BTreeMap::is_empty));
+    }
+
+    /// A session that comes, works and goes; its lane rests, the later the longer.
+    fn rest(seats: &mut Seats, now: Instant, session: u64, extranonce: u8) -> Lane {
+        let seat = seated(seats.seat(now, wish(session, extranonce)));
+        let memory = LaneMemory {
+            sent: vec![(LinkId(0), WorkId(7))],
+            ..LaneMemory::default()
+        };
+        let until = now + REST + Duration::from_millis(session);
+        let waited = seats.leave(SessionId(session), seat.lane, memory, Some(until));
+        assert!(waited.is_none());
+        seat.lane
+    }
+
+    fn wish(session: u64, extranonce: u8) -> Wish {
         let mut token = [0; 16];
         token[..8].copy_from_slice(&session.to_le_bytes());
         Wish {
@@ -253,7 +329,7 @@ mod tests {
                 resume: None,
                 version_mask: 0,
                 min_bits: 0,
-                extranonce: 0,
+                extranonce,
             },
             token: ResumeToken(token),
         }

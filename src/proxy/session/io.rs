@@ -88,6 +88,8 @@ pub enum Input<'a> {
 pub enum NoSeat {
     /// All lanes are taken or at rest.
     Full,
+    /// It wants to roll more than a lane can be: no byte would be left that is ours.
+    TooWide,
 }
 
 /// What a session wants done.
@@ -120,6 +122,9 @@ pub struct JudgeRequest {
     pub lane: Lane,
     /// The share.
     pub share: Share,
+    /// The merkle root, where nothing of the coinbase is rolled and it was computed when the job was told (V2 standard
+    /// channels): then the header alone is to be hashed.
+    pub root: Option<Box<[u8; 32]>>,
 }
 
 /// A wish for a seat.

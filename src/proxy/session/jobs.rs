@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Jobs kept. ESP-Miner keeps 16 and no firmware more; older ones are answered 21.
-const KEPT: usize = 16;
+pub(super) const KEPT: usize = 16;
 
 /// One job as this miner was given it.
 #[derive(Clone, Debug)]

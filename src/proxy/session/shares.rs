@@ -93,6 +93,7 @@ impl Mining {
             work: work.clone(),
             lane: claim.lane,
             share,
+            root: None,
         };
         Ok((request, job.difficulty))
     }
@@ -148,7 +149,9 @@ impl Mining {
         proof: &Proof,
         block: bool,
     ) {
-        let JudgeRequest { work, lane, share } = request;
+        let JudgeRequest {
+            work, lane, share, ..
+        } = request;
         self.bad_streak = 0;
         let hashes = difficulty.hashes();
         let pool_hashes = work.pool_difficulty.hashes();

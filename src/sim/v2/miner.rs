@@ -407,11 +407,16 @@ impl SimMinerV2 {
     fn set_up(&mut self) {
         let standard = matches!(self.config.kind, KindV2::Standard);
         let flags = if standard { REQUIRES_STANDARD_JOBS } else { 0 };
+        let rolling = if self.config.manners.fixed_version {
+            0
+        } else {
+            REQUIRES_VERSION_ROLLING
+        };
         self.send(&Message::SetupConnection(Setup {
             protocol: 0,
             min_version: 2,
             max_version: 2,
-            flags: flags | REQUIRES_VERSION_ROLLING,
+            flags: flags | rolling,
             host: "127.0.0.1".into(),
             port: 0,
             vendor: "sluice simulated".into(),

@@ -75,6 +75,8 @@ pub struct MannersV2 {
     pub slow: Option<Duration>,
     /// Rolls ntime with the seconds.
     pub rolls_ntime: bool,
+    /// Does not insist on rolling the version.
+    pub fixed_version: bool,
 }
 
 impl MannersV2 {
@@ -121,6 +123,7 @@ impl MannersV2 {
             late: false,
             slow: None,
             rolls_ntime: false,
+            fixed_version: false,
         }
     }
 }

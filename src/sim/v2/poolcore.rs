@@ -312,6 +312,13 @@ impl SimPoolV2 {
         self.send_all(now, &frame);
     }
 
+    /// A frame of the caller's making for every channel that is open.
+    pub fn push_each(&mut self, now: Instant, frame: impl Fn(u32) -> Vec<u8>) {
+        for (id, channel) in self.channel_ids() {
+            self.send_bytes(now, id, frame(channel));
+        }
+    }
+
     /// Reads and sends nothing while frozen; connections stay open.
     pub fn set_frozen(&mut self, frozen: bool) {
         self.frozen = frozen;

@@ -212,6 +212,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    // sv2: 3.2 a message begins with six bytes of header
     #[test]
     fn a_header_is_read_and_written_the_same() {
         let header = Header {

@@ -9,11 +9,11 @@ use super::message::Malformed;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Numbers<'a, const N: usize>(pub &'a [[u8; N]]);
 
-/// SEQ0_64K[U16].
+/// `SEQ0_64K[U16]`.
 pub type U16s<'a> = Numbers<'a, 2>;
-/// SEQ0_64K[U32].
+/// `SEQ0_64K[U32]`.
 pub type U32s<'a> = Numbers<'a, 4>;
-/// SEQ0_255[U256]: hashes in wire order, so that they go into a hash function as they are.
+/// `SEQ0_255[U256]`: hashes in wire order, so that they go into a hash function as they are.
 pub type Hashes<'a> = &'a [[u8; 32]];
 
 impl<const N: usize> Numbers<'_, N> {
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         self.bytes(usize::from(length))
     }
 
-    /// OPTION[U32].
+    /// `OPTION[U32]`.
     pub(super) fn option_u32(&mut self) -> Result<Option<u32>, Malformed> {
         match self.u8()? {
             0 => Ok(None),
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// SEQ0_255[U256].
+    /// `SEQ0_255[U256]`.
     pub(super) fn hashes(&mut self) -> Result<Hashes<'a>, Malformed> {
         let count = self.u8()?;
         self.arrays(usize::from(count))

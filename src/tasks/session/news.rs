@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Takes the newest work of its link; while the miner does not read, newer work only replaces older.
     pub(super) fn worked(&mut self, now: Instant) {
-        if !self.out.is_empty() {
+        if !self.out.is_empty() || self.blocked_since.is_some() {
             self.work_waits = true;
             return;
         }

@@ -21,14 +21,16 @@ pub(super) fn with_read<T>(len: usize, then: impl FnOnce(&[u8]) -> T) -> T {
     READ_BUF.with_borrow(|buf| then(&buf[..len]))
 }
 
-/// Writes what waits, else reads if it may.
+/// Writes what waits, else reads if it may. `blocked`: the last write did not come to its end.
 pub(super) fn poll_io<S: AsyncRead + AsyncWrite + Unpin>(
     cx: &mut Context<'_>,
     stream: &mut S,
     out: &mut Vec<u8>,
+    blocked: bool,
     readable: bool,
 ) -> Poll<Next> {
-    if !out.is_empty() {
+    // Blocked with nothing left: all was taken by the layer below (TLS, Noise), which still holds some of it.
+    if !out.is_empty() || blocked {
         return match poll_write_all(cx, stream, out) {
             Poll::Ready(Ok(())) => Poll::Ready(Next::Wrote),
             Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
@@ -76,4 +78,60 @@ pub(super) fn poll_write_all<S: AsyncWrite + Unpin>(
         out.drain(..written);
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    /// TLS or Noise over a socket that is full: it takes all, and is done once the socket is.
+    struct Layer {
+        socket_takes: bool,
+    }
+
+    impl AsyncWrite for Layer {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.socket_takes {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncRead for Layer {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            panic!("nothing is read while something waits to be written");
+        }
+    }
+
+    #[test]
+    fn what_a_layer_below_holds_back_is_pushed_until_it_has_left() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut layer = Layer {
+            socket_takes: false,
+        };
+        let mut out = b"a job".to_vec();
+        assert!(poll_write_all(&mut cx, &mut layer, &mut out).is_pending());
+        assert!(out.is_empty(), "the layer has it");
+        assert!(poll_io(&mut cx, &mut layer, &mut out, true, true).is_pending());
+        layer.socket_takes = true;
+        let pushed = poll_io(&mut cx, &mut layer, &mut out, true, true);
+        assert!(matches!(pushed, Poll::Ready(Next::Wrote)));
+    }
 }

@@ -3,8 +3,10 @@
 //!
 //! Invariant: nothing is read while an answer cannot be sent, and every channel's seat goes back once.
 
+mod news;
+
 use super::super::judge::{Answer, Ticket};
-use super::super::mail::{DRAIN, Mailbox, ORDERS, SEAT, WORK};
+use super::super::mail::{DRAIN, Mailbox};
 use super::super::noise::NoiseStream;
 use super::super::shard::Shard;
 use super::super::{ToRouter, Works};
@@ -16,6 +18,7 @@ use crate::proxy::router;
 use crate::proxy::session::v2::{Input, Output, Session};
 use crate::proxy::session::{self, Close, NoSeat, Observation};
 use crate::stratum::v2::frame::Frames;
+use crate::stratum::v2::noise::OpenError;
 use crate::work::{Lane, LinkId, Work};
 use smallvec::SmallVec;
 use std::future::{Future, poll_fn};
@@ -161,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 return;
             }
             let pause = self.session.paused_until(now);
-            let may_read = self.out.is_empty() && pause.is_none();
+            let may_read = self.out.is_empty() && self.blocked_since.is_none() && pause.is_none();
             if may_read && self.frames.has_frame() {
                 // Frames that a turn's budget left over are served after the others had theirs.
                 tokio::task::yield_now().await;
@@ -179,12 +182,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     async fn event(&mut self, alarm: &mut Alarm, readable: bool) -> Next {
+        let blocked = self.blocked_since.is_some();
         poll_fn(|cx| {
             self.listen(cx);
             if self.mail_waits() {
                 return Poll::Ready(Next::Mail(0));
             }
-            if let Poll::Ready(next) = poll_io(cx, &mut self.stream, &mut self.out, readable) {
+            if let Poll::Ready(next) =
+                poll_io(cx, &mut self.stream, &mut self.out, blocked, readable)
+            {
                 return Poll::Ready(next);
             }
             alarm.poll(cx)
@@ -219,8 +225,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 }
             }
             Next::Ended { vanished } => {
-                self.vanished = vanished;
-                self.close.get_or_insert(Close::Peer);
+                let why = self.ended();
+                self.vanished = vanished && why == Close::Peer;
+                self.close.get_or_insert(why);
             }
             Next::Mail(_) => self.open_mail(now),
             Next::Time
@@ -231,6 +238,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.close = Some(Close::SlowReader);
             }
             Next::Time => self.session.handle_timeout(now),
+        }
+    }
+
+    /// Why there is nothing more to read: what Noise refuses is the peer's doing, not its leaving.
+    fn ended(&self) -> Close {
+        match self.stream.failed() {
+            None => Close::Peer,
+            Some(OpenError::TooLong { .. }) => Close::Overlong,
+            Some(_) => Close::Malformed,
         }
     }
 
@@ -253,90 +269,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let most = self.session.max_payload();
         self.frames.set_max(most);
         self.stream.set_max(most);
-    }
-
-    /// Everything that came by mail; work last and once, so that it can go to all channels together.
-    fn open_mail(&mut self, now: Instant) {
-        let mut links: SmallVec<[LinkId; 2]> = SmallVec::new();
-        let mut flags = 0;
-        if !self.held.iter().any(|held| held.id == self.own) {
-            flags |= self.door.take() & DRAIN;
-        }
-        for at in 0..self.held.len() {
-            let came = self.held[at].mailbox.take();
-            flags |= came & DRAIN;
-            if came & SEAT != 0 {
-                self.seated(now, at);
-            }
-            if came & ORDERS != 0 {
-                self.ordered(now, at);
-            }
-            if came & (SEAT | ORDERS | WORK) != 0 {
-                links.extend(self.held[at].link);
-            }
-        }
-        links.sort_unstable();
-        links.dedup();
-        self.worked(now, links);
-        if flags & DRAIN != 0 {
-            self.session.handle_input(now, Input::Drain);
-        }
-    }
-
-    fn seated(&mut self, now: Instant, at: usize) {
-        let Some(reply) = self.held[at].mailbox.take_seat() else {
-            return;
-        };
-        let input = match reply {
-            Ok((seat, lease)) => {
-                self.follow(at, lease.link);
-                session::Input::Seated(seat, lease)
-            }
-            Err(why) => session::Input::NoSeat(why),
-        };
-        let id = self.held[at].id;
-        self.session.handle_input(now, Input::Of(id, input));
-    }
-
-    fn ordered(&mut self, now: Instant, at: usize) {
-        let orders = self.held[at].mailbox.orders();
-        let id = self.held[at].id;
-        if let Some(why) = orders.close {
-            let close = session::Input::Close(why);
-            return self.session.handle_input(now, Input::Of(id, close));
-        }
-        self.follow(at, orders.lease.link);
-        let lease = session::Input::Lease(orders.lease);
-        self.session.handle_input(now, Input::Of(id, lease));
-        let watched = orders.watched;
-        if std::mem::replace(&mut self.held[at].watched, watched) != watched {
-            let watched = session::Input::Watched(watched);
-            self.session.handle_input(now, Input::Of(id, watched));
-        }
-    }
-
-    fn follow(&mut self, at: usize, link: Option<LinkId>) {
-        let held = &mut self.held[at];
-        self.shard.hub.board.leased(held.id, link);
-        held.link = link;
-        held.mailbox.follow(link);
-    }
-
-    /// Takes the newest work of these links; while the client does not read, newer work only replaces older.
-    fn worked(&mut self, now: Instant, links: SmallVec<[LinkId; 2]>) {
-        if !self.out.is_empty() {
-            self.work_waits |= !links.is_empty();
-            return;
-        }
-        for link in links {
-            let port = self.shard.hub.links.get(usize::from(link.0));
-            let Some(published) = port.and_then(|port| port.work.borrow().clone()) else {
-                continue;
-            };
-            self.job_from = Some(published.at);
-            self.session
-                .handle_input(now, Input::Issue(&published.issue));
-        }
     }
 
     /// Does what the machine wants until it wants no more; gives back the time, which is that of after the last wait.

@@ -11,6 +11,7 @@ use crate::stratum::v2::message::{
     OpenMiningChannelError, REQUIRES_FIXED_VERSION, RequestExtensions, RequestExtensionsSuccess,
     SetupConnection, SetupConnectionSuccess, UpdateChannel, VERSION, WORKER_HASHRATE,
 };
+use crate::work::Target;
 use std::time::{Duration, Instant};
 
 /// How long a pool may take to say which extensions it has; peers without extension 0x0001 stay silent for ever.
@@ -20,8 +21,6 @@ const WANTED: u16 = 8;
 const LEAST: u16 = 4;
 /// The longest extranonce that a share can carry (B0_32).
 const LONGEST: u16 = 32;
-/// We take any target: the pool knows best what it credits, and our miners have targets of their own.
-pub(super) const ANY_TARGET: [u8; 32] = [0xff; 32];
 /// Version bits that a job which allows rolling leaves to us (BIP 323, spec 5.1).
 pub(super) const ROLLABLE: u32 = 0x1fff_ffe0;
 
@@ -186,7 +185,7 @@ impl Link {
             request_id,
             user_identity: message::clip(&account),
             nominal_hash_rate: nominal(self.fleet),
-            max_target: ANY_TARGET,
+            max_target: self.easiest_target(),
             min_extranonce_size,
         };
         open.write(&mut self.out);
@@ -241,6 +240,13 @@ impl Link {
         }
     }
 
+    /// No share need be easier than the easiest of our listeners' or than what a fleet of this hashrate needs for the wanted
+    /// number of shares: SRI's pool answers an idle channel with a target that every hash meets, and to a miner nothing is
+    /// told above its link's difficulty.
+    fn easiest_target(&self) -> [u8; 32] {
+        Target::from_difficulty(self.wanted_difficulty().max(self.config.easiest)).to_le_bytes()
+    }
+
     /// Tells the pool how much to expect: when it has changed much, and when it became nothing or something (spec 5.3.7).
     pub(in super::super) fn update_channel(&mut self) {
         let Some((channel_id, _)) = self.channel.ids() else {
@@ -260,7 +266,7 @@ impl Link {
         let update = UpdateChannel {
             channel_id,
             nominal_hash_rate: now,
-            maximum_target: ANY_TARGET,
+            maximum_target: self.easiest_target(),
         };
         update.write(&mut self.out);
     }

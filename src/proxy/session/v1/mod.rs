@@ -14,7 +14,7 @@ mod shares;
 
 use super::limits::Tokens;
 use super::mining::{Mining, OBSERVE};
-use super::{Close, Config, Event, Input, JudgeRequest, NoSeat, Observation, Output};
+use super::{Close, Config, Event, Input, JudgeRequest, Observation, Output};
 use crate::machine::Machine;
 use crate::proxy::lease::{Issue, LaneMemory, Lease, Seat, SessionId};
 use crate::proxy::tally::Reject;
@@ -263,7 +263,7 @@ impl Machine for Session {
             Input::Line(line) => self.line(now, line),
             Input::Overlong => self.close(Close::Overlong),
             Input::Seated(seat, lease) => self.seated(now, *seat, lease),
-            Input::NoSeat(NoSeat::Full) => self.close(Close::NoSeat),
+            Input::NoSeat(_) => self.close(Close::NoSeat),
             Input::Lease(lease) => self.leased(now, lease),
             Input::Watched(watched) => {
                 let vardiff = &mut self.mining.vardiff;

@@ -2,21 +2,24 @@
 //!
 //! Invariant: a channel id is given once in the life of a connection, and a channel that is over sends nothing more.
 
+use super::jobs::Ahead;
 use super::setup::ROLLED;
 use super::shares::{Batch, Judging};
 use super::{GROUP, Output, Session};
 use crate::proxy::lease::{Issue, Lease, Seat, SessionId};
+use crate::proxy::session::jobs::KEPT;
 use crate::proxy::session::mining::Mining;
-use crate::proxy::session::{self, Attach, Close, Event};
+use crate::proxy::session::{self, Attach, Close, Event, NoSeat};
 use crate::stratum::label::worker_label;
 use crate::stratum::v2::code;
+use crate::stratum::v2::frame::Frame;
 use crate::stratum::v2::message::{
     CloseChannel, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess,
     OpenMiningChannelError, OpenStandardMiningChannel, OpenStandardMiningChannelSuccess,
     SetCustomMiningJob, SetCustomMiningJobError, SetTarget, UpdateChannel, UpdateChannelError,
     clip,
 };
-use crate::work::{Difficulty, Target};
+use crate::work::{Difficulty, Target, WorkId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,8 +34,10 @@ pub(super) enum State {
     Seating,
     /// Answered: it may mine.
     Open,
-    /// Over, as soon as its shares have their verdicts.
+    /// Over, as soon as its shares have their verdicts; its client hears of it then.
     Ending(Close),
+    /// The same, but its client knows: nothing is sent for it any more.
+    Left(Close),
 }
 
 /// What kind of jobs it takes.
@@ -58,8 +63,13 @@ pub(super) struct Channel {
     pub(super) batch: Batch,
     /// The `min_ntime` of its last `SetNewPrevHash`: no job may go below.
     pub(super) tip_ntime: u32,
+    /// By link, where its jobs are told later than their work says; empty for most.
+    pub(super) ahead: Vec<Ahead>,
     /// A job that waits for its merkle root; whether it is clean.
     pub(super) rooting: Option<(Arc<Issue>, bool)>,
+    /// The merkle roots of the jobs that a standard channel was told one by one, oldest first: its shares need no other
+    /// hash than their header's.
+    pub(super) roots: VecDeque<(WorkId, [u8; 32])>,
     /// The driver was told that it is over.
     pub(super) told_gone: bool,
 }
@@ -71,10 +81,30 @@ impl Channel {
         Target::from_difficulty(difficulty).to_le_bytes()
     }
 
+    /// Remembers the root of a job, as long as the job itself is.
+    pub(super) fn keep_root(&mut self, id: WorkId, root: [u8; 32]) {
+        if self.roots.len() == KEPT {
+            self.roots.pop_front();
+        }
+        self.roots.push_back((id, root));
+    }
+
+    /// The root of a job, newest first.
+    pub(super) fn root(&self, id: WorkId) -> Option<Box<[u8; 32]>> {
+        let mut newest = self.roots.iter().rev();
+        let found = newest.find(|(known, _)| *known == id);
+        found.map(|(_, root)| Box::new(*root))
+    }
+
+    /// Nothing is to be mined on it any more.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Ending(_) | State::Left(_))
+    }
+
     /// Why it is over.
     pub(super) fn ended(&self) -> Close {
         match self.state {
-            State::Ending(why) => why,
+            State::Ending(why) | State::Left(why) => why,
             State::Seating | State::Open => Close::Peer,
         }
     }
@@ -151,7 +181,9 @@ impl Session {
             judging: VecDeque::new(),
             batch: Batch::default(),
             tip_ntime: 0,
+            ahead: Vec::new(),
             rooting: None,
+            roots: VecDeque::new(),
             told_gone: false,
         };
         self.next_channel += 1;
@@ -182,9 +214,13 @@ impl Session {
 
     /// The power of two whose target is the first at or below this one; `None`: harder than any that we give.
     fn floor(&self, max_target: &[u8; 32]) -> Option<Difficulty> {
-        let difficulty = Target::from_le_bytes(max_target).difficulty();
-        let floor = Difficulty::new(difficulty.max(Difficulty::MIN.value()))?;
-        let floor = floor.ceil_to_power_of_two();
+        let limit = Target::from_le_bytes(max_target);
+        let floor = Difficulty::new(limit.difficulty().max(Difficulty::MIN.value()))?;
+        let mut floor = floor.ceil_to_power_of_two();
+        // A limit a little below a target of ours rounds to the same difficulty.
+        if !limit.is_met_by(&Target::from_difficulty(floor).to_le_bytes()) {
+            floor = floor.scaled(2.0);
+        }
         (floor.value() <= self.config.vardiff.max.value()).then_some(floor)
     }
 
@@ -208,15 +244,40 @@ impl Session {
         .write(&mut self.out);
     }
 
+    /// Negative, endless or no number: the only field that can be whole and mean nothing. It stands in messages that begin
+    /// with what they are to be answered by.
+    pub(super) fn refuse_hash_rate(&mut self, frame: &Frame<'_>) {
+        let Some((first, _)) = frame.payload.split_first_chunk() else {
+            return;
+        };
+        let asked_by = u32::from_le_bytes(*first);
+        let error_code = clip(code::INVALID_NOMINAL_HASHRATE);
+        if frame.header.kind == UpdateChannel::KIND {
+            let channel_id = asked_by;
+            UpdateChannelError {
+                channel_id,
+                error_code,
+            }
+            .write(&mut self.out);
+        } else {
+            self.refuse_open(asked_by, code::INVALID_NOMINAL_HASHRATE);
+        }
+    }
+
     /// What concerns one channel.
     pub(super) fn of(&mut self, now: Instant, session: SessionId, input: session::Input<'_>) {
         let Some(at) = self.place(session) else {
             // A verdict or a lease may cross its end.
-            return;
+            return self.of_gone(now, session, &input);
         };
         match input {
             session::Input::Seated(seat, lease) => self.seated(now, at, *seat, lease),
-            session::Input::NoSeat(_) => self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED),
+            session::Input::NoSeat(NoSeat::Full) => {
+                self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED);
+            }
+            session::Input::NoSeat(NoSeat::TooWide) => {
+                self.unseated(at, code::MIN_EXTRANONCE_SIZE_TOO_LARGE);
+            }
             session::Input::Lease(lease) => {
                 self.channels[at].mining.lease(lease);
                 self.issue(now);
@@ -239,6 +300,15 @@ impl Session {
         }
     }
 
+    /// What became of the last shares of a channel that is over counts like any other.
+    fn of_gone(&mut self, now: Instant, session: SessionId, input: &session::Input<'_>) {
+        let gone = self.gone.iter_mut().find(|c| c.mining.id == session);
+        if let (Some(channel), session::Input::Submitted(worker, result, hashes)) = (gone, input) {
+            channel.mining.submitted(worker, *result, *hashes);
+            channel.mining.observe(now, true);
+        }
+    }
+
     fn seated(&mut self, now: Instant, at: usize, seat: Seat, lease: Lease) {
         let channel = &mut self.channels[at];
         if channel.state != State::Seating {
@@ -249,6 +319,10 @@ impl Session {
         let (own, rolled) = (layout.lane - seat.width, layout.rolled + seat.width);
         let lane = seat.lane.bytes(layout);
         channel.mining.sit(seat, agent);
+        if self.closing.is_some() {
+            // Its lane goes back with the connection.
+            return;
+        }
         if let Kind::Extended(wanted) = &mut channel.kind {
             if *wanted > rolled {
                 return self.unseated(at, code::MIN_EXTRANONCE_SIZE_TOO_LARGE);
@@ -297,10 +371,10 @@ impl Session {
     /// There is no place for it, or none that fits.
     fn unseated(&mut self, at: usize, why: &str) {
         let channel = &mut self.channels[at];
-        if matches!(channel.state, State::Ending(_)) {
+        if channel.state != State::Seating {
             return;
         }
-        channel.state = State::Ending(Close::NoSeat);
+        channel.state = State::Left(Close::NoSeat);
         let request_id = channel.request_id;
         self.refuse_open(request_id, why);
     }
@@ -342,35 +416,36 @@ impl Session {
         self.channels.push(channel);
     }
 
-    /// SV2 5.3.9: by the id of the group all of its channels are meant.
-    pub(super) fn close_by_client(&mut self, now: Instant, id: u32) {
+    /// SV2 5.3.9: by the id of the group all of its channels are meant. One that was not told yet has no id.
+    pub(super) fn close_by_client(&mut self, id: u32) {
         for channel in &mut self.channels {
-            if (id == GROUP || channel.id == id) && !matches!(channel.state, State::Ending(_)) {
-                channel.state = State::Ending(Close::Peer);
+            if (id == GROUP || channel.id == id) && channel.state != State::Seating {
+                channel.state = State::Left(channel.ended());
             }
         }
-        self.sweep(now);
     }
 
     pub(super) fn close_by_us(&mut self, at: usize, why: Close) {
         let channel = &mut self.channels[at];
-        if channel.state == State::Open {
-            CloseChannel {
-                channel_id: channel.id,
-                reason_code: clip(why.label()),
-            }
-            .write(&mut self.out);
-        } else if channel.state == State::Seating {
-            return self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED);
+        match channel.state {
+            State::Seating => self.unseated(at, code::CHANNEL_CAPACITY_EXHAUSTED),
+            State::Open => channel.state = State::Ending(why),
+            State::Ending(_) | State::Left(_) => {}
         }
-        self.channels[at].state = State::Ending(why);
     }
 
     /// Channels that are over and owe nothing any more leave.
     pub(super) fn sweep(&mut self, now: Instant) {
-        let over = |c: &Channel| matches!(c.state, State::Ending(_)) && c.judging.is_empty();
+        let over = |c: &Channel| c.is_over() && c.judging.is_empty();
         while let Some(at) = self.channels.iter().position(|c| over(c)) {
             let mut channel = self.channels.remove(at);
+            if let State::Ending(why) = channel.state {
+                CloseChannel {
+                    channel_id: channel.id,
+                    reason_code: clip(why.label()),
+                }
+                .write(&mut self.out);
+            }
             channel.mining.observe(now, true);
             self.gone.push(channel);
             self.channelless_since = now;

@@ -1,8 +1,12 @@
 //! Work becomes jobs: to one channel, or to all of them at once by the group. Not the work itself.
 //!
 //! A clean job is always a future job and the `SetNewPrevHash` that makes it the one, as pools do; any other builds on the
-//! previous hash that its channel has. Invariant: a target is told before the job it is for (SV2 5.3.21), and no job names
-//! a time below that of its previous hash.
+//! previous hash that its channel has. Invariant: a target is told before the job it is for (SV2 5.3.21), no job names a
+//! time below that of its previous hash (5.3.11), and none a time that its channel was on before with the same work.
+//!
+//! The two rules on time collide: a channel may open on renewed work, whose time runs ahead, and the pool's next job names
+//! an earlier one. That is told later than it says, by as much as it takes; so are then its renewals and everything else on
+//! the same block, or they would begin where the channel has been ([`Ahead`]).
 
 use super::channel::{Channel, Kind, State};
 use super::setup::ROLLED;
@@ -10,7 +14,7 @@ use super::{GROUP, Output, Session};
 use crate::proxy::lease::{Issue, SessionId};
 use crate::proxy::session::mining::Told;
 use crate::stratum::v2::message::{NewExtendedMiningJob, NewMiningJob, SetNewPrevHash, SetTarget};
-use crate::work::Work;
+use crate::work::{LinkId, Work};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +25,48 @@ struct Due {
     issue: Arc<Issue>,
     told: Told,
     rolls: bool,
+}
+
+/// By how much a channel's jobs on a block are told later than the work says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    link: LinkId,
+    prev_hash: [u8; 32],
+    seconds: u32,
+}
+
+impl Channel {
+    /// The time at which a job of this work may begin.
+    fn begins(&self, work: &Work, clean: bool) -> u32 {
+        let of = |ahead: &&Ahead| ahead.link == work.link && ahead.prev_hash == work.prev_hash;
+        let ahead = self.ahead.iter().find(of).map_or(0, |ahead| ahead.seconds);
+        let ntime = work.ntime.saturating_add(ahead);
+        if clean {
+            ntime
+        } else {
+            ntime.max(self.tip_ntime)
+        }
+    }
+
+    /// A job of this work begins at that time.
+    fn begun(&mut self, work: &Work, ntime: u32, clean: bool) {
+        if clean {
+            self.tip_ntime = ntime;
+        }
+        let (link, prev_hash) = (work.link, work.prev_hash);
+        self.ahead
+            .retain(|ahead| ahead.link != link || ahead.prev_hash == prev_hash);
+        let seconds = ntime - work.ntime;
+        match self.ahead.iter_mut().find(|ahead| ahead.link == link) {
+            Some(ahead) => ahead.seconds = seconds,
+            None if seconds > 0 => self.ahead.push(Ahead {
+                link,
+                prev_hash,
+                seconds,
+            }),
+            None => {}
+        }
+    }
 }
 
 impl Session {
@@ -87,23 +133,25 @@ impl Session {
             a.issue.work.id == b.issue.work.id && a.told.clean == b.told.clean && a.rolls == b.rolls
         };
         due.windows(2).all(|pair| alike(&pair[0], &pair[1]))
-            // SV2 5.3.15: the first job of a standard channel is a NewMiningJob of its own.
-            && due.iter().all(|due| self.channels[due.at].tip_ntime != 0)
+            && due.iter().all(|due| {
+                let channel = &self.channels[due.at];
+                // SV2 5.3.15: the first job of a standard channel is a NewMiningJob of its own. And one that waits for its
+                // root may be the one that brings its channel the block that this one builds on.
+                channel.tip_ntime != 0 && channel.rooting.is_none()
+            })
     }
 
     fn tell_group(&mut self, due: &[Due]) {
-        let tips = due.iter().map(|due| self.channels[due.at].tip_ntime);
-        let tip = tips.max().unwrap_or(0);
         let Due {
             issue, told, rolls, ..
         } = &due[0];
-        extended_job(&mut self.out, GROUP, &issue.work, tip, told.clean, *rolls);
+        let begins = |due: &Due| self.channels[due.at].begins(&issue.work, told.clean);
+        let ntime = due.iter().map(begins).max().unwrap_or(issue.work.ntime);
+        extended_job(&mut self.out, GROUP, &issue.work, ntime, told.clean, *rolls);
         for Due { at, .. } in due {
             let channel = &mut self.channels[*at];
             channel.rooting = None;
-            if told.clean {
-                channel.tip_ntime = issue.work.ntime;
-            }
+            channel.begun(&issue.work, ntime, told.clean);
         }
     }
 
@@ -114,11 +162,10 @@ impl Session {
         } = due;
         match channel.kind {
             Kind::Extended(_) => {
-                let (id, tip) = (channel.id, channel.tip_ntime);
-                extended_job(&mut self.out, id, &issue.work, tip, told.clean, rolls);
-                if told.clean {
-                    channel.tip_ntime = issue.work.ntime;
-                }
+                let ntime = channel.begins(&issue.work, told.clean);
+                channel.begun(&issue.work, ntime, told.clean);
+                let id = channel.id;
+                extended_job(&mut self.out, id, &issue.work, ntime, told.clean, rolls);
             }
             Kind::Standard => {
                 let Some(seat) = &channel.mining.seat else {
@@ -146,6 +193,7 @@ impl Session {
             return;
         };
         if channel.state == State::Open {
+            channel.keep_root(work.id, *root);
             standard_job(&mut self.out, channel, work, clean, root);
         }
     }
@@ -164,14 +212,14 @@ fn extended_job(
     out: &mut Vec<u8>,
     channel_id: u32,
     work: &Work,
-    tip_ntime: u32,
+    ntime: u32,
     clean: bool,
     rolls: bool,
 ) {
     NewExtendedMiningJob {
         channel_id,
         job_id: work.id.0,
-        min_ntime: (!clean).then(|| work.ntime.max(tip_ntime)),
+        min_ntime: (!clean).then_some(ntime),
         version: work.version,
         version_rolling_allowed: rolls,
         merkle_path: &work.branch,
@@ -180,7 +228,7 @@ fn extended_job(
     }
     .write(out);
     if clean {
-        previous_hash(out, channel_id, work);
+        previous_hash(out, channel_id, work, ntime);
     }
 }
 
@@ -191,26 +239,27 @@ fn standard_job(
     clean: bool,
     root: &[u8; 32],
 ) {
+    let ntime = channel.begins(work, clean);
+    channel.begun(work, ntime, clean);
     NewMiningJob {
         channel_id: channel.id,
         job_id: work.id.0,
-        min_ntime: (!clean).then(|| work.ntime.max(channel.tip_ntime)),
+        min_ntime: (!clean).then_some(ntime),
         version: work.version,
         merkle_root: *root,
     }
     .write(out);
     if clean {
-        channel.tip_ntime = work.ntime;
-        previous_hash(out, channel.id, work);
+        previous_hash(out, channel.id, work, ntime);
     }
 }
 
-fn previous_hash(out: &mut Vec<u8>, channel_id: u32, work: &Work) {
+fn previous_hash(out: &mut Vec<u8>, channel_id: u32, work: &Work, min_ntime: u32) {
     SetNewPrevHash {
         channel_id,
         job_id: work.id.0,
         prev_hash: work.prev_hash,
-        min_ntime: work.ntime,
+        min_ntime,
         nbits: work.nbits,
     }
     .write(out);

@@ -25,7 +25,7 @@ use super::{Bucket, Close, Config, Observation};
 use crate::machine::Machine;
 use crate::proxy::lease::{LaneMemory, SessionId};
 use crate::stratum::v2::frame::{self, Frame};
-use crate::stratum::v2::message::{FromMiner, SetTarget};
+use crate::stratum::v2::message::{FromMiner, Malformed, SetTarget};
 use crate::work::Lane;
 use channel::{Channel, State};
 use smallvec::SmallVec;
@@ -62,6 +62,7 @@ pub struct Session {
     client: Option<setup::Client>,
     channels: SmallVec<[Box<Channel>; 1]>,
     /// Closed channels whose seats the driver has not taken yet.
+    #[expect(clippy::vec_box, reason = "they move here as they are")]
     gone: Vec<Box<Channel>>,
     next_channel: u32,
     channelless_since: Instant,
@@ -178,8 +179,14 @@ impl Session {
         if self.closing.is_some() {
             return;
         }
-        let Ok(message) = FromMiner::parse(frame) else {
-            return self.close(Close::Malformed);
+        let message = match FromMiner::parse(frame) {
+            Ok(message) => message,
+            // The message is whole, a number in it is none: its channel's affair alone.
+            Err(Malformed::Value) if self.client.is_some() => {
+                self.others.take(now, self.config.others);
+                return self.refuse_hash_rate(frame);
+            }
+            Err(_) => return self.close(Close::Malformed),
         };
         let is_submit = matches!(
             message,
@@ -210,7 +217,7 @@ impl Session {
             FromMiner::OpenStandardMiningChannel(open) => self.open(now, open.into()),
             FromMiner::OpenExtendedMiningChannel(open) => self.open(now, open.into()),
             FromMiner::UpdateChannel(update) => self.update(now, &update),
-            FromMiner::CloseChannel(close) => self.close_by_client(now, close.channel_id),
+            FromMiner::CloseChannel(close) => self.close_by_client(close.channel_id),
             FromMiner::SubmitSharesStandard(share) => self.submit_standard(now, &share),
             FromMiner::SubmitSharesExtended(share) => self.submit_extended(now, &share),
             FromMiner::SetCustomMiningJob(job) => self.refuse_custom_job(&job),
@@ -229,14 +236,18 @@ impl Session {
     }
 
     fn turn_over(&mut self, now: Instant) {
-        if !self.out.is_empty() {
-            self.last_sent = now;
-        }
         let closing = self.closing.is_some();
         for channel in &mut self.channels {
             channel.mining.observe(now, closing);
         }
         self.sweep(now);
+        if self.closed {
+            // What comes late has nobody to tell it to.
+            self.out.clear();
+        }
+        if !self.out.is_empty() {
+            self.last_sent = now;
+        }
     }
 
     fn deadline(&self) -> Option<(Instant, &'static str, Close)> {

@@ -74,7 +74,7 @@ impl Session {
             Ok(None)
         };
         let Ok(worker) = worker else {
-            return self.unreadable(now, &submit);
+            return self.unreadable(&submit);
         };
         let worker = worker
             .filter(|name| !name.is_empty())
@@ -103,12 +103,13 @@ impl Session {
             Ok(claim) => channel.mining.checked(now, &self.config, &claim),
             Err(why) => Err((why, 0)),
         };
-        let (request, difficulty) = match checked {
+        let (mut request, difficulty) = match checked {
             Ok(checked) => checked,
             Err((why, hashes)) => {
                 return self.refuse(at, submit.sequence_number, &by, why, hashes);
             }
         };
+        request.root = channel.root(request.work.id);
         let session = channel.mining.id;
         channel.judging.push_back(Judging {
             sequence_number: submit.sequence_number,
@@ -120,7 +121,7 @@ impl Session {
     }
 
     /// A share whose worker's name cannot be read.
-    fn unreadable(&mut self, _now: Instant, submit: &Submit) {
+    fn unreadable(&mut self, submit: &Submit) {
         let Some(at) = self.open_at(submit.channel_id) else {
             return self.error(
                 submit.channel_id,
@@ -176,6 +177,9 @@ impl Session {
             return;
         }
         let Batch { last, count, sum } = std::mem::take(&mut channel.batch);
+        if matches!(channel.state, State::Left(_)) {
+            return;
+        }
         SubmitSharesSuccess {
             channel_id: channel.id,
             last_sequence_number: last,
@@ -196,6 +200,9 @@ impl Session {
     ) {
         let channel = &mut self.channels[at];
         let patience = channel.mining.rejected(worker, why, hashes);
+        if matches!(channel.state, State::Left(_)) {
+            return;
+        }
         let id = channel.id;
         let target = channel.target();
         self.error(id, sequence_number, error_code(why));

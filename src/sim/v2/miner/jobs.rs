@@ -140,6 +140,7 @@ impl SimMinerV2 {
                 continue;
             };
             if self.config.manners.late
+                && self.config.hashrate > 0.0
                 && let Some(old) = channel.current.clone()
             {
                 channel.late = Some((now, old));

@@ -62,7 +62,12 @@ impl SimPoolV2 {
         let job = newest_first.find(|job| job.id == submit.job);
         let terms = open.terms.get(&submit.job);
         let (job, terms) = job.zip(terms).ok_or(Reason::Stale)?;
-        let good = judge(&job.job, terms, self.ranges(now), submit)?;
+        // Ranges are those of the block in force: of a share of an older one they say nothing.
+        let judged = judge(&job.job, terms, self.ranges(now), submit);
+        let good = judged.map_err(|why| match job.block == self.block {
+            true => why,
+            false => Reason::Stale,
+        })?;
         // Counted even when stale: a block candidate must have reached the pool whatever else it is.
         if good.block && !self.stats.pool.block_hashes.contains(&good.hash) {
             self.stats.pool.blocks += 1;

@@ -293,6 +293,7 @@ fn shares_survive() {
     );
 }
 
+// sv2: 3.4 fields that extensions append are not an error
 #[test]
 fn fields_of_extensions_stay_with_a_share_and_are_dropped_elsewhere() {
     let share = SubmitSharesExtended {
@@ -315,6 +316,7 @@ fn fields_of_extensions_stay_with_a_share_and_are_dropped_elsewhere() {
     );
 }
 
+// sv2: 3.2 the channel bit is no part of an extension
 #[test]
 fn the_channel_bit_decides_nothing_when_a_message_is_read() {
     let mut out = Vec::new();
@@ -347,6 +349,7 @@ fn an_extranonce_of_32_bytes_is_read_and_one_of_33_is_not() {
     );
 }
 
+// sv2: 3.1 an OPTION holds one or none
 #[test]
 fn an_option_is_one_or_none_and_not_two() {
     let job = |count: u8| [&[0; 8][..], &[count], &[0; 60]].concat();
@@ -382,6 +385,7 @@ fn a_hash_rate_is_a_number_from_nothing_up() {
     }
 }
 
+// sv2: 3.1 only the lowest bit of a BOOL counts
 #[test]
 fn only_the_lowest_bit_of_a_truth_counts() {
     let job = |rolling: u8| [&[0; 13][..], &[rolling], &[0; 5]].concat();
@@ -468,6 +472,7 @@ fn a_text_is_clipped_at_255_bytes_and_never_within_a_character() {
     assert_eq!(clip(&"ü".repeat(200)).len(), 254);
 }
 
+// sv2: 3.5 a peer's error code is shown without its control characters
 #[test]
 fn a_peers_text_is_shown_as_printable_ascii_of_bounded_length() {
     assert!(matches!(text(b"S9i 13.5"), Cow::Borrowed("S9i 13.5")));

@@ -17,6 +17,8 @@ fn our_initiator_and_our_responder_understand_each_other() {
     pass(&mut pool, &mut miner, &frame(0, 2));
 }
 
+// sv2: 4.5 the handshake and the ciphers are those of the reference, as initiator
+// sv2: 4.6 messages are encrypted after the handshake
 #[test]
 fn ten_thousand_frames_pass_from_us_to_sri_and_back_as_initiator() {
     let mut rng = Rng(1);
@@ -29,6 +31,7 @@ fn ten_thousand_frames_pass_from_us_to_sri_and_back_as_initiator() {
     exchange(&mut transport, &mut engine, &mut rng);
 }
 
+// sv2: 4.5 the handshake and the ciphers are those of the reference, as responder
 #[test]
 fn ten_thousand_frames_pass_from_us_to_sri_and_back_as_responder() {
     let mut rng = Rng(2);
@@ -59,6 +62,7 @@ fn one_identity_serves_many_handshakes_and_no_two_have_the_same_keys() {
     }
 }
 
+// sv2: 4.5 a failure to decrypt ends the session
 #[test]
 fn a_reply_with_any_byte_changed_is_refused() {
     let mut rng = Rng(3);
@@ -88,6 +92,7 @@ fn a_hello_with_any_byte_changed_is_noticed_at_the_reply() {
     }
 }
 
+// sv2: 4.5.3 the server's certificate is verified against the authority's key
 #[test]
 fn another_authority_is_refused_by_us_and_ours_by_sri_if_it_wants_another() {
     let (ours, other) = (Authority::new([1; 32]), Authority::new([2; 32]));
@@ -105,6 +110,7 @@ fn another_authority_is_refused_by_us_and_ours_by_sri_if_it_wants_another() {
     assert!(theirs.step_2_with_now(reply, NOW).is_err());
 }
 
+// sv2: 4.5.3 a certificate counts from valid_from to not_valid_after
 #[test]
 fn a_certificate_is_believed_to_the_last_second_of_its_leeway_and_no_longer() {
     let leeway = u32::try_from(LEEWAY_S).expect("small");
@@ -201,6 +207,7 @@ fn what_is_held_of_a_frame_is_no_more_than_a_block() {
     assert_eq!(most, BLOCK + 16);
 }
 
+// sv2: 4.4.1 a nonce counts up with every message
 #[test]
 fn a_frame_repeated_left_out_or_turned_back_is_refused() {
     let (mut miner, mut pool) = ours(11);
@@ -219,6 +226,7 @@ fn a_frame_repeated_left_out_or_turned_back_is_refused() {
     assert_eq!(miner.open(&first, &mut opened), Err(OpenError::Tag));
 }
 
+// sv2: 4.4.1 a nonce is used once for a key
 #[test]
 fn the_last_nonce_is_never_used() {
     let (mut miner, mut pool) = ours(12);

@@ -62,6 +62,7 @@ fn config() -> Config {
         version_mask: 0x1fff_e000,
         reconnect_hosts: vec!["*.example.org".into()],
         shares_per_second: 1.0,
+        easiest: crate::work::Difficulty::MIN,
         refresh: Duration::from_secs(25),
         seed: 1,
     }

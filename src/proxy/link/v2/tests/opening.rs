@@ -72,7 +72,8 @@ fn a_channel_is_opened_in_the_name_of_the_account_with_no_hashrate_while_nothing
     let [open] = world.opens()[..] else { panic!() };
     assert_eq!(open.user_identity, b"account.sluice");
     assert_eq!(open.nominal_hash_rate, 0.0);
-    assert_eq!(open.max_target, [0xff; 32]);
+    let easiest = crate::work::Target::from_difficulty(config().easiest);
+    assert_eq!(open.max_target, easiest.to_le_bytes());
     assert_eq!(open.min_extranonce_size, 8);
 }
 
