@@ -95,12 +95,25 @@ impl Link {
         }
     }
 
-    /// Blocks found while the pool was away: it may still want them.
+    /// Blocks found while the pool was away: it may still want them, if it gave us the extranonce again that they were
+    /// found under. Under another it would put together another coinbase, whose hash is no block's.
     pub(super) fn resubmit_blocks(&mut self, now: Instant) {
         let account = self.names.account();
         while let Some(share) = self.blocks.pop_front() {
-            self.write_share(now, &share, &account);
+            if self.gave(&share) {
+                self.write_share(now, &share, &account);
+            } else {
+                self.drop_share(share, Dropped::LinkLost);
+            }
         }
+    }
+
+    /// The extranonce in force is the one that this share was found under.
+    fn gave(&self, share: &Submission) -> bool {
+        let work = &share.work;
+        let end = work.coinbase_prefix.len() - usize::from(work.pad);
+        let now = self.extranonce.as_ref();
+        now.is_some_and(|extranonce| work.coinbase_prefix[..end].ends_with(&extranonce.prefix))
     }
 
     #[expect(

@@ -2,9 +2,10 @@
 //!
 //! Not the dialects of pools (`stratum::v1::up`, end to end in tests/e2e). Invariant: no socket, no waiting.
 
-use super::{Config, Identity, Input, Link, Output, Protocol};
+use super::{Config, Dropped, Identity, Input, Link, Output, Protocol, SettleResult, Submission};
 use crate::machine::Machine;
-use crate::work::{Layout, LinkId, Work};
+use crate::proxy::lease::SessionId;
+use crate::work::{Lane, Layout, LinkId, Proof, Share, Work};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -92,4 +93,52 @@ fn a_repeated_job_starts_where_no_miner_can_have_rolled_to_and_is_renewed_in_tim
         "not held back by the ntime given in advance"
     );
     assert!(renewed[0].ntime > repeated[0].ntime);
+}
+
+#[test]
+fn a_block_found_while_the_pool_was_away_is_sent_only_under_the_extranonce_it_was_found_under() {
+    for (extranonce1, is_written) in [("aabbccdd", true), ("aabbccde", false)] {
+        let start = Instant::now();
+        let (mut link, work) = up(start);
+        link.handle_input(start, Input::Disconnected("gone"));
+        link.handle_input(start, Input::Submit(Box::new(block(&work))));
+        let back = start + Duration::from_secs(40);
+        link.handle_timeout(back);
+        link.handle_input(back, Input::Connected);
+        let subscribed = format!(r#"{{"id":4,"result":[[],"{extranonce1}",8],"error":null}}"#);
+        let logged_in = r#"{"id":5,"result":true,"error":null}"#;
+        for line in [&subscribed, logged_in, &notify(true)] {
+            link.handle_input(back, Input::Line(line.as_bytes()));
+        }
+        let outputs: Vec<Output> = std::iter::from_fn(|| link.poll_output()).collect();
+        let written = outputs.iter().any(|output| match output {
+            Output::Send(bytes) => String::from_utf8_lossy(bytes).contains("mining.submit"),
+            _ => false,
+        });
+        assert_eq!(written, is_written, "{outputs:?}");
+        let dropped = outputs.iter().any(|output| {
+            let Output::Settle(end) = output else {
+                return false;
+            };
+            end.result == SettleResult::Dropped(Dropped::LinkLost)
+        });
+        assert_eq!(dropped, !is_written);
+    }
+}
+
+fn block(work: &Arc<Work>) -> Submission {
+    Submission {
+        session: SessionId(1),
+        worker: "w".into(),
+        work: work.clone(),
+        lane: Lane(1),
+        share: Share {
+            en2: [0; 8],
+            ntime: NTIME,
+            nonce: 0,
+            version: work.version,
+        },
+        proof: Proof::NONE,
+        block: true,
+    }
 }
