@@ -13,7 +13,7 @@ use sluice::stratum::v2::message::{
     SubmitSharesExtended, SubmitSharesStandard, VERSION,
 };
 use sluice::tasks::judge::{Judge, Ticket};
-use sluice::work::{Difficulty, Lane, Layout, Share, Work, share, vardiff};
+use sluice::work::{Difficulty, Lane, Layout, Parts, Share, Target, Work, WorkId, share, vardiff};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -49,10 +49,34 @@ pub(crate) struct Client {
     bytes: Vec<u8>,
 }
 
+/// A 300-byte coinbase and 12 branches, a previous block of its own. `channels_sv2` parses it: it must be a transaction.
+pub(crate) fn work(serial: u32) -> Work {
+    let outpoint = [&[0; 32][..], &[0xff; 4]].concat();
+    let prefix = [&[2, 0, 0, 0, 1][..], &outpoint, &[91], &[0x51; 68]].concat();
+    let output = [&[7; 8][..], &[70], &[0x6a; 70]].concat();
+    let end = [&[0x51; 15][..], &[0xff; 4], &[2]].concat();
+    let suffix = [&end[..], &output, &output, &[0; 4]].concat();
+    let mut prev_hash = [7; 32];
+    prev_hash[..4].copy_from_slice(&serial.to_le_bytes());
+    Work::new(Parts {
+        id: WorkId(serial),
+        generation: u64::from(serial),
+        prev_hash,
+        version_mask: 0x1fff_e000,
+        coinbase_prefix: prefix.into(),
+        coinbase_suffix: suffix.into(),
+        branch: (0..12).map(|i| [i; 32]).collect(),
+        pool_target: Target::from_difficulty(Difficulty::ONE),
+        pool_difficulty: Difficulty::ONE,
+        ..Parts::default()
+    })
+    .expect("this work is within limits")
+}
+
 /// A clean work under this id, from a pool of difficulty 1: no share of ours is forwarded.
 pub(crate) fn issue(serial: u32) -> Arc<Issue> {
     Arc::new(Issue {
-        work: Arc::new(lab::work(serial, Difficulty::ONE)),
+        work: Arc::new(work(serial)),
         v1_clean: Box::default(),
         v1_keep: Box::default(),
     })
@@ -237,7 +261,7 @@ pub(crate) enum Rival {
 
 impl Rival {
     pub(crate) fn new(kind: Kind) -> Self {
-        let work = lab::work(1, Difficulty::ONE);
+        let work = work(1);
         let share = lab::share(0);
         match kind {
             Kind::Extended => {

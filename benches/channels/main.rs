@@ -13,7 +13,7 @@ mod memory;
 mod usage;
 
 use lab::{Client, Kind};
-use sluice::work::{Difficulty, Lane, Work, share};
+use sluice::work::{Lane, Work, share};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -67,9 +67,7 @@ fn timed(shares: u32, mut run: impl FnMut()) -> f64 {
 
 /// A new block for standard channels, each on a connection of its own.
 fn block(channels: u32, rounds: u32) {
-    let works: Vec<Work> = (0..rounds)
-        .map(|serial| sluice::cli::bench::lab::work(serial + 1, Difficulty::ONE))
-        .collect();
+    let works: Vec<Work> = (0..rounds).map(|serial| lab::work(serial + 1)).collect();
     let lanes: Vec<_> = (0..channels).map(|lane| (Lane(lane), [0; 8])).collect();
     let mut roots = vec![[0; 32]; lanes.len()];
     let least = works
