@@ -131,11 +131,11 @@ fn proxy(pool: SocketAddr) -> (Child, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
         .args(["run", "-c"])
         .arg(&file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("it was built");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let address = lines
         .find_map(|line| {
             let line: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
