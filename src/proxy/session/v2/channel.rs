@@ -248,8 +248,20 @@ impl Session {
     /// with what they are to be answered by.
     pub(super) fn refuse_hash_rate(&mut self, frame: &Frame<'_>) {
         let Some((first, _)) = frame.payload.split_first_chunk() else {
-            return;
+            return self.close(Close::Malformed);
         };
+        // What stands behind an id, and behind the name that an opening has besides: the rate and the target.
+        let (rate, target) = (4, 32);
+        let name = |payload: &[u8]| 1 + payload.get(4).map_or(0, |len| usize::from(*len));
+        let least = match frame.header.kind {
+            UpdateChannel::KIND => 4 + rate + target,
+            OpenExtendedMiningChannel::KIND => 4 + name(frame.payload) + rate + target + 2,
+            _ => 4 + name(frame.payload) + rate + target,
+        };
+        if frame.payload.len() < least {
+            // Torn besides.
+            return self.close(Close::Malformed);
+        }
         let asked_by = u32::from_le_bytes(*first);
         let error_code = clip(code::INVALID_NOMINAL_HASHRATE);
         if frame.header.kind == UpdateChannel::KIND {
