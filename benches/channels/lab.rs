@@ -1,7 +1,5 @@
-//! A V2 connection with one open channel that has a job, driven as its task drives it; and the same channel of
-//! `channels_sv2`. Nothing is timed here.
+//! A V2 connection with one open channel that has a job, driven as its task drives it. Nothing is timed here.
 
-use crate::channel;
 use sluice::cli::bench::lab;
 use sluice::machine::Machine;
 use sluice::proxy::lease::{Issue, LaneMemory, Lease, ListenerId, ResumeToken, Seat, SessionId};
@@ -12,24 +10,18 @@ use sluice::stratum::v2::message::{
     MINING, OpenExtendedMiningChannel, OpenStandardMiningChannel, SetupConnection,
     SubmitSharesExtended, SubmitSharesStandard, VERSION,
 };
-use sluice::tasks::judge::{Judge, Ticket};
-use sluice::work::{Difficulty, Lane, Layout, Parts, Share, Target, Work, WorkId, share, vardiff};
+use sluice::tasks::judge::{Answer, Judge, Ticket};
+use sluice::work::{Difficulty, Lane, Layout, Parts, Target, Work, WorkId, share, vardiff};
+use smallvec::SmallVec;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
-use stratum_core::binary_sv2::Sv2OptionOwned;
-use stratum_core::channels_sv2::client::extended::ExtendedChannel;
-use stratum_core::channels_sv2::client::standard::StandardChannel;
-use stratum_core::channels_sv2::extranonce_manager::ExtranoncePrefix;
-use stratum_core::mining_sv2::{
-    NewMiningJobOwned, SetNewPrevHashOwned, SubmitSharesExtendedOwned, SubmitSharesStandardOwned,
-};
 
-const LANE: Lane = Lane(0x0102_0304);
+pub(crate) const LANE: Lane = Lane(0x0102_0304);
 const ID: SessionId = SessionId(1);
 const CHANNEL: u32 = 2;
-const EASY: [u8; 32] = [0xff; 32];
+pub(crate) const EASY: [u8; 32] = [0xff; 32];
 
 /// Of channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,15 +30,16 @@ pub(crate) enum Kind {
     Standard,
 }
 
-/// A connection with its one channel.
+/// A connection with its channels.
 pub(crate) struct Client {
     kind: Kind,
+    channels: u32,
     session: Session,
     judge: Judge,
     now: Instant,
     work: Arc<Work>,
+    frames: Frames,
     sequence: u32,
-    bytes: Vec<u8>,
 }
 
 /// A 300-byte coinbase and 12 branches, a previous block of its own. `channels_sv2` parses it: it must be a transaction.
@@ -84,22 +77,28 @@ pub(crate) fn issue(serial: u32) -> Arc<Issue> {
 
 impl Client {
     pub(crate) fn new(kind: Kind) -> Self {
+        Self::with(kind, 1)
+    }
+
+    /// Shares come for each of its channels in turn.
+    pub(crate) fn with(kind: Kind, channels: u32) -> Self {
         let now = Instant::now();
         let issue = issue(1);
         let config = Arc::new(config(now));
         let ids = Arc::new(AtomicU64::new(2));
         let mut client = Self {
             kind,
+            channels,
             session: Session::new(now, ID, ids, config, u32::MAX),
             judge: Judge::default(),
             now,
             work: issue.work.clone(),
+            frames: Frames::new(MAX_DOWN),
             sequence: 0,
-            bytes: Vec::new(),
         };
         client.log_in();
         client.session.handle_input(now, Input::Issue(&issue));
-        client.drain();
+        client.drain(false);
         client
     }
 
@@ -116,85 +115,53 @@ impl Client {
             firmware: b"",
             device_id: b"",
         };
-        setup.write(&mut self.bytes);
-        match self.kind {
-            Kind::Standard => OpenStandardMiningChannel {
-                request_id: 1,
-                user_identity: b"account.rig",
-                nominal_hash_rate: 0.0,
-                max_target: EASY,
-            }
-            .write(&mut self.bytes),
-            Kind::Extended => OpenExtendedMiningChannel {
-                request_id: 1,
-                user_identity: b"account.rig",
-                nominal_hash_rate: 0.0,
-                max_target: EASY,
-                min_extranonce_size: 4,
-            }
-            .write(&mut self.bytes),
+        let mut bytes = Vec::new();
+        setup.write(&mut bytes);
+        for request_id in 0..self.channels {
+            open(self.kind, request_id, &mut bytes);
         }
-        self.read();
-        self.drain();
+        self.read(&bytes);
+        self.drain(false);
     }
 
-    /// So many shares in one read, judged together.
-    pub(crate) fn shares(&mut self, together: u32) {
-        for _ in 0..together {
+    /// So many shares that were not sent yet, frame behind frame.
+    pub(crate) fn written(&mut self, shares: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..shares {
             self.sequence += 1;
-            self.submit();
+            let channel = CHANNEL + self.sequence % self.channels;
+            write(self.kind, channel, &self.work, self.sequence, &mut bytes);
         }
-        self.read();
-        assert!(self.drain() > 0, "they are acknowledged");
+        bytes
     }
 
-    fn submit(&mut self) {
-        let (work, nonce) = (&self.work, self.sequence);
-        let share = lab::share(nonce);
-        match self.kind {
-            Kind::Extended => SubmitSharesExtended {
-                channel_id: CHANNEL,
-                sequence_number: nonce,
-                job_id: work.id.0,
-                nonce,
-                ntime: share.ntime,
-                version: share.version,
-                extranonce: &share.en2[..4],
-                tlv: &[],
-            }
-            .write(&mut self.bytes),
-            Kind::Standard => SubmitSharesStandard {
-                channel_id: CHANNEL,
-                sequence_number: nonce,
-                job_id: work.id.0,
-                nonce,
-                ntime: share.ntime,
-                version: share.version,
-            }
-            .write(&mut self.bytes),
-        }
+    /// What one read brought. `alone`: no other share is on its way in the whole shard.
+    pub(crate) fn shares(&mut self, read: &[u8], alone: bool) {
+        self.read(read);
+        assert!(self.drain(alone) > 0, "they are acknowledged");
     }
 
-    fn read(&mut self) {
-        let mut frames = Frames::new(MAX_DOWN);
-        let mut chunk = &self.bytes[..];
-        while let Some(frame) = frames.next(&mut chunk) {
+    fn read(&mut self, mut chunk: &[u8]) {
+        while let Some(frame) = self.frames.next(&mut chunk) {
             let frame = frame.expect("within the cap");
             self.session.handle_input(self.now, Input::Frame(frame));
         }
-        self.bytes.clear();
     }
 
     /// Carries out what the machine wants; the bytes it sends.
-    fn drain(&mut self) -> usize {
+    fn drain(&mut self, alone: bool) -> usize {
         let mut sent = 0;
         loop {
-            let mut tickets: Vec<Ticket> = Vec::new();
+            let mut tickets: SmallVec<[(SessionId, Ticket); 2]> = SmallVec::new();
             while let Some(output) = self.session.poll_output() {
                 match output {
                     Output::Send(bytes) => sent += black_box(bytes).len(),
-                    Output::Of(_, session::Output::Judge(request)) => {
-                        tickets.push(self.judge.ask(request));
+                    Output::Of(id, session::Output::Judge(request)) if alone => {
+                        let answer = self.judge.prove_one(request);
+                        self.judged(id, &answer);
+                    }
+                    Output::Of(id, session::Output::Judge(request)) => {
+                        tickets.push((id, self.judge.ask(request)));
                     }
                     Output::Of(id, session::Output::Attach(_)) => self.seat(id),
                     Output::Root(id, work, lane) => {
@@ -209,17 +176,21 @@ impl Client {
             if tickets.is_empty() {
                 return sent;
             }
-            for ticket in tickets {
+            for (id, ticket) in tickets {
                 let answer = self.judge.take(ticket);
-                let judged = session::Input::Judged(&answer.request, &answer.proof);
-                self.session.handle_input(self.now, Input::Of(ID, judged));
+                self.judged(id, &answer);
             }
         }
     }
 
+    fn judged(&mut self, id: SessionId, answer: &Answer) {
+        let judged = session::Input::Judged(&answer.request, &answer.proof);
+        self.session.handle_input(self.now, Input::Of(id, judged));
+    }
+
     fn seat(&mut self, id: SessionId) {
         let seat = Seat {
-            lane: LANE,
+            lane: Lane(LANE.0 + id.0 as u32),
             layout: Layout::WIDE,
             width: 0,
             token: ResumeToken([0; 16]),
@@ -253,83 +224,50 @@ impl Client {
     }
 }
 
-/// A channel of `channels_sv2` with the same job.
-pub(crate) enum Rival {
-    Extended(Box<ExtendedChannel>, SubmitSharesExtendedOwned),
-    Standard(Box<StandardChannel>, SubmitSharesStandardOwned),
-}
-
-impl Rival {
-    pub(crate) fn new(kind: Kind) -> Self {
-        let work = work(1);
-        let share = lab::share(0);
-        match kind {
-            Kind::Extended => {
-                let channel = channel::of(&work, LANE, &EASY);
-                Self::Extended(Box::new(channel), channel::submit(&work, &share))
-            }
-            Kind::Standard => Self::Standard(Box::new(standard(&work)), submit(&share)),
+fn open(kind: Kind, request_id: u32, bytes: &mut Vec<u8>) {
+    match kind {
+        Kind::Standard => OpenStandardMiningChannel {
+            request_id,
+            user_identity: b"account.rig",
+            nominal_hash_rate: 0.0,
+            max_target: EASY,
         }
-    }
-
-    pub(crate) fn shares(&mut self, shares: u32) {
-        for _ in 0..shares {
-            match self {
-                Self::Extended(channel, share) => {
-                    share.nonce += 1;
-                    let judged = channel.validate_share(black_box(share.clone()));
-                    assert!(black_box(judged).is_ok());
-                }
-                Self::Standard(channel, share) => {
-                    share.nonce += 1;
-                    let judged = channel.validate_share(black_box(share.clone()));
-                    assert!(black_box(judged).is_ok());
-                }
-            }
+        .write(bytes),
+        Kind::Extended => OpenExtendedMiningChannel {
+            request_id,
+            user_identity: b"account.rig",
+            nominal_hash_rate: 0.0,
+            max_target: EASY,
+            min_extranonce_size: 4,
         }
+        .write(bytes),
     }
 }
 
-fn standard(work: &Work) -> StandardChannel {
-    let prefix = [&LANE.bytes(work.layout)[..], &[0; 4]].concat();
-    let mut root = [[0; 32]];
-    share::roots(work, &[(LANE, [0; 8])], &mut root);
-    let mut channel = StandardChannel::new(
-        1,
-        "miner".into(),
-        ExtranoncePrefix::from_wire(prefix).expect("it is short"),
-        bitcoin::Target::from_le_bytes(EASY),
-        1.0,
-        None,
-    )
-    .expect("it is in order");
-    let job = NewMiningJobOwned {
-        channel_id: 1,
-        job_id: 1,
-        min_ntime: Sv2OptionOwned::new(None),
-        version: work.version,
-        merkle_root: root[0].into(),
-    };
-    channel.on_new_mining_job(job).expect("the job is in order");
-    let activated = channel.on_set_new_prev_hash(SetNewPrevHashOwned {
-        channel_id: 1,
-        job_id: 1,
-        prev_hash: work.prev_hash.into(),
-        nbits: work.nbits,
-        min_ntime: work.ntime,
-    });
-    activated.expect("the job is there");
-    channel
-}
-
-fn submit(share: &Share) -> SubmitSharesStandardOwned {
-    SubmitSharesStandardOwned {
-        channel_id: 1,
-        sequence_number: 0,
-        job_id: 1,
-        nonce: share.nonce,
-        ntime: share.ntime,
-        version: share.version,
+/// A share as its client writes it; the nonce is also its number.
+pub(crate) fn write(kind: Kind, channel_id: u32, work: &Work, nonce: u32, bytes: &mut Vec<u8>) {
+    let share = lab::share(nonce);
+    match kind {
+        Kind::Extended => SubmitSharesExtended {
+            channel_id,
+            sequence_number: nonce,
+            job_id: work.id.0,
+            nonce,
+            ntime: share.ntime,
+            version: share.version,
+            extranonce: &share.en2[..4],
+            tlv: &[],
+        }
+        .write(bytes),
+        Kind::Standard => SubmitSharesStandard {
+            channel_id,
+            sequence_number: nonce,
+            job_id: work.id.0,
+            nonce,
+            ntime: share.ntime,
+            version: share.version,
+        }
+        .write(bytes),
     }
 }
 
@@ -352,7 +290,7 @@ fn config(now: Instant) -> Config {
         submits: plenty,
         others: plenty,
         version_mask: 0x1fff_e000,
-        channels: 64,
+        channels: 4096,
         fast_lines: true,
         wall: WallAnchor {
             at: now,

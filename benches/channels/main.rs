@@ -5,22 +5,31 @@
 //! Compare ratios of one run, not nanoseconds of two machines. Invariant: every share that is timed is accepted.
 
 #[path = "../../tests/oracle_sv2/channel.rs"]
+#[expect(dead_code, reason = "its shares are built, here they are parsed")]
 mod channel;
 mod lab;
 mod memory;
+mod rival;
 #[path = "../common/usage.rs"]
 #[expect(dead_code, reason = "other benchmarks ask for more of it")]
 mod usage;
 
 use lab::{Client, Kind};
+use rival::Rival;
 use sluice::work::{Lane, Work, share};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+/// Shares of one read, as many as the widest kernel takes.
+const TOGETHER: u32 = 16;
+
 fn main() {
     let full = std::env::args().any(|arg| arg == "--bench");
     let smoke = !full || std::env::args().any(|arg| arg == "--smoke");
-    shares(if smoke { 2 } else { 300 });
+    shares(if smoke { 2 } else { 2_000 });
+    if std::env::args().any(|arg| arg == "--shares") {
+        return;
+    }
     block(if smoke { 64 } else { 10_000 }, if smoke { 1 } else { 20 });
     memory::report(if smoke { 20 } else { 2_000 });
 }
@@ -28,41 +37,67 @@ fn main() {
 /// Nanoseconds a share, the least of many rounds of sixteen.
 fn shares(rounds: u32) {
     println!(
-        "{:<44}{:>10}{:>12}",
-        "share in, verdict out", "ns", "x ours"
+        "{:<44}{:>8}{:>12}{:>14}",
+        "share in, verdict out", "ns", "to alone", "to sixteen"
     );
+    let ours = std::env::args().any(|arg| arg == "--ours");
     for kind in [Kind::Extended, Kind::Standard] {
-        let mut alone = Client::new(kind);
-        let mut together = Client::new(kind);
-        let mut rival = lab::Rival::new(kind);
-        let (mut one, mut sixteen, mut theirs) = (f64::MAX, f64::MAX, f64::MAX);
+        let (mut alone, mut together) = (Client::new(kind), Client::new(kind));
+        let mut spread = Client::with(kind, 1_000);
+        let (mut rival, mut bare) = (Rival::new(kind), Rival::new(kind));
+        let mut least = [f64::MAX; 6];
         for _ in 0..rounds {
-            one = one.min(timed(16, || (0..16).for_each(|_| alone.shares(1))));
-            sixteen = sixteen.min(timed(16, || together.shares(16)));
-            theirs = theirs.min(timed(16, || rival.shares(16)));
+            let reads: Vec<_> = (0..TOGETHER).map(|_| alone.written(1)).collect();
+            let read = together.written(TOGETHER);
+            let spread_read = spread.written(TOGETHER);
+            let mut single = rival.written(TOGETHER);
+            let mut frames = rival.written(TOGETHER);
+            let parsed = bare.parsed(TOGETHER);
+            if ours {
+                // For a profiler.
+                reads.iter().for_each(|read| alone.shares(read, true));
+                together.shares(&read, false);
+                continue;
+            }
+            let round = [
+                timed(|| reads.iter().for_each(|read| alone.shares(read, true))),
+                timed(|| together.shares(&read, false)),
+                timed(|| spread.shares(&spread_read, false)),
+                timed(|| {
+                    single.chunks_mut(1).for_each(|frame| rival.answer(frame));
+                }),
+                timed(|| rival.answer(&mut frames)),
+                timed(|| bare.judge(parsed)),
+            ];
+            for (least, ns) in least.iter_mut().zip(round) {
+                *least = least.min(ns);
+            }
         }
-        let show = |name: &str, ns: f64, ratio: f64| {
-            println!("{kind:?}: {name:<34}{ns:>10.0}{ratio:>12.2}");
-        };
-        show("alone", one, 1.0);
-        show("sixteen together", sixteen, 1.0);
-        show(
-            "channels_sv2 validate_share, to alone",
-            theirs,
-            theirs / one,
-        );
-        show(
-            "channels_sv2 validate_share, to sixteen",
-            theirs,
-            theirs / sixteen,
-        );
+        let names = [
+            "alone, frame to frame",
+            "sixteen together, frame to frame",
+            "sixteen on as many of 1,000 channels",
+            "channels_sv2 alone, frame to frame",
+            "channels_sv2 sixteen, frame to frame",
+            "channels_sv2 validate_share, no frames",
+        ];
+        for (name, ns) in names.into_iter().zip(least) {
+            let [one, sixteen, ..] = least;
+            let name = format!("{kind:?}: {name}");
+            println!(
+                "{name:<50}{ns:>8.0}{:>10.2}{:>12.2}",
+                ns / one,
+                ns / sixteen
+            );
+        }
     }
 }
 
-fn timed(shares: u32, mut run: impl FnMut()) -> f64 {
+/// Nanoseconds for each of sixteen.
+fn timed(run: impl FnOnce()) -> f64 {
     let start = Instant::now();
     run();
-    start.elapsed().as_nanos() as f64 / f64::from(shares)
+    start.elapsed().as_nanos() as f64 / f64::from(TOGETHER)
 }
 
 /// A new block for standard channels, each on a connection of its own.

@@ -10,6 +10,8 @@
 
 use crate::proxy::session::JudgeRequest;
 use crate::work::{Lane, Proof, Share, share};
+use smallvec::SmallVec;
+use std::ptr;
 use std::sync::Arc;
 
 /// As many as the widest kernel takes: waiting for more would only let the first ones grow cold.
@@ -36,7 +38,9 @@ pub struct Answer {
 #[derive(Debug, Default)]
 pub struct Judge {
     /// By ticket.
-    cases: Vec<Option<(JudgeRequest, Proof)>>,
+    requests: Vec<Option<JudgeRequest>>,
+    /// By ticket, as long; of what is not proven yet, anything.
+    proven: Vec<Proof>,
     free: Vec<usize>,
     /// Tickets without a proof yet.
     waiting: Vec<usize>,
@@ -49,15 +53,16 @@ pub struct Judge {
 impl Judge {
     /// Takes a request; once there are enough, proves them all.
     pub fn ask(&mut self, request: JudgeRequest) -> Ticket {
-        let case = Some((request, Proof::NONE));
+        let request = Some(request);
         let at = match self.free.pop() {
             Some(at) => {
-                self.cases[at] = case;
+                self.requests[at] = request;
                 at
             }
             None => {
-                self.cases.push(case);
-                self.cases.len() - 1
+                self.requests.push(request);
+                self.proven.push(Proof::NONE);
+                self.requests.len() - 1
             }
         };
         self.waiting.push(at);
@@ -73,9 +78,9 @@ impl Judge {
             self.prove();
         }
         self.free.push(at);
-        let case = self.cases[at].take();
-        let (request, proof) = case.expect("a ticket is taken once and nobody else has it");
-        self.answer(request, proof)
+        let request = self.requests[at].take();
+        let request = request.expect("a ticket is taken once and nobody else has it");
+        self.answer(request, self.proven[at])
     }
 
     /// Proves a share that is alone.
@@ -99,75 +104,55 @@ impl Judge {
         std::mem::take(&mut self.batches)
     }
 
-    /// Those whose root is known, whatever their work: their headers alone.
-    fn prove_rooted(&mut self) {
-        let Self {
-            cases,
-            waiting,
-            proofs,
-            batches,
-            ..
-        } = self;
-        let case = |at: &usize| cases[*at].as_ref().map(|(request, _)| request);
-        let is_rooted = |at: &usize| case(at).is_some_and(|request| request.root.is_some());
-        if !waiting.iter().any(is_rooted) {
-            return;
-        }
-        let rooted: Vec<usize> = waiting.extract_if(.., |at| is_rooted(at)).collect();
-        let claims: Vec<_> = rooted
-            .iter()
-            .filter_map(case)
-            .filter_map(|request| {
-                let root = request.root.as_deref()?;
-                Some((&*request.work, &request.share, root))
-            })
-            .collect();
-        proofs.clear();
-        proofs.resize(claims.len(), Proof::NONE);
-        share::prove_rooted(&claims, proofs);
-        *batches += 1;
-        for (at, proof) in rooted.into_iter().zip(&*proofs) {
-            if let Some(case) = &mut cases[at] {
-                case.1 = *proof;
-            }
-        }
-    }
-
     fn prove(&mut self) {
-        self.prove_rooted();
         let Self {
-            cases,
+            requests,
+            proven,
             waiting,
             claims,
             proofs,
             ..
         } = self;
         let request = |at: usize| {
-            let case = cases[at].as_ref();
-            &case.expect("it waits, so it is there").0
+            let request = requests[at].as_ref();
+            request.expect("it waits, so it is there")
         };
-        // Mostly one work; a stable order is not needed, for each proof goes to its own ticket.
-        waiting.sort_unstable_by_key(|&at| Arc::as_ptr(&request(at).work));
-        let same = |&a: &usize, &b: &usize| Arc::ptr_eq(&request(a).work, &request(b).work);
-        proofs.clear();
-        for group in waiting.chunk_by(same) {
-            claims.clear();
-            claims.extend(
-                group
-                    .iter()
-                    .map(|&at| (request(at).lane, request(at).share)),
-            );
-            let done = proofs.len();
-            proofs.resize(done + group.len(), Proof::NONE);
-            share::prove_all(&request(group[0]).work, claims, &mut proofs[done..]);
+        // Mostly one work; a stable order is not needed, for each proof goes to its own ticket. Those whose root is known
+        // are hashed together whatever their work.
+        let work = |at: usize| match request(at) {
+            JudgeRequest { root: Some(_), .. } => ptr::null(),
+            JudgeRequest { work, .. } => Arc::as_ptr(work),
+        };
+        waiting.sort_unstable_by_key(|&at| work(at));
+        for group in waiting.chunk_by(|&a, &b| ptr::eq(work(a), work(b))) {
+            let group_of = group.iter().map(|&at| request(at));
+            proofs.clear();
+            proofs.resize(group.len(), Proof::NONE);
+            let first = request(group[0]);
+            if first.root.is_some() {
+                prove_rooted(group_of, proofs);
+            } else {
+                claims.clear();
+                claims.extend(group_of.map(|request| (request.lane, request.share)));
+                share::prove_all(&first.work, claims, proofs);
+            }
+            for (at, proof) in group.iter().zip(&*proofs) {
+                proven[*at] = *proof;
+            }
             self.batches += 1;
         }
-        for (at, proof) in waiting.drain(..).zip(&*proofs) {
-            if let Some(case) = &mut cases[at] {
-                case.1 = *proof;
-            }
-        }
+        waiting.clear();
     }
+}
+
+/// Those whose root is known: their headers alone.
+fn prove_rooted<'a>(requests: impl Iterator<Item = &'a JudgeRequest>, proofs: &mut [Proof]) {
+    let claim = |request: &'a JudgeRequest| {
+        let root = request.root.as_ref()?;
+        Some((&*request.work, &request.share, root))
+    };
+    let claims: SmallVec<[_; FULL]> = requests.filter_map(claim).collect();
+    share::prove_rooted(&claims, proofs);
 }
 
 /// Alone.
@@ -201,10 +186,10 @@ mod tests {
         Arc::new(work.expect("it is within every limit"))
     }
 
-    fn root(work: &Work, lane: Lane) -> Box<[u8; 32]> {
+    fn root(work: &Work, lane: Lane) -> [u8; 32] {
         let mut roots = [[0; 32]];
         share::roots(work, &[(lane, [0; 8])], &mut roots);
-        Box::new(roots[0])
+        roots[0]
     }
 
     #[test]
@@ -235,7 +220,11 @@ mod tests {
                 let alone = share::prove(&request.work, request.lane, &request.share);
                 assert_eq!(own.proof, alone);
             }
-            assert_eq!(judge.free.len(), judge.cases.len(), "all tickets came back");
+            assert_eq!(
+                judge.free.len(),
+                judge.requests.len(),
+                "all tickets came back"
+            );
         }
     }
 }

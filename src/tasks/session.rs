@@ -345,7 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                     port.refresh.notify_one();
                 }
             }
-            Output::Observe(observation) => self.shard.observe(observation),
+            Output::Observe(observation) => self.shard.observe(*observation),
             Output::Event(event) => {
                 return reach::announce(&self.shard, self.id, event, now).map(Wait::Router);
             }

@@ -80,17 +80,25 @@ pub fn prove_all_by(plan: Plan, work: &Work, claims: &[(Lane, Share)], proofs: &
 /// # Panics
 /// If there are fewer `proofs` than claims; those beyond stay as they are.
 pub fn prove_rooted(claims: &[(&Work, &Share, &[u8; 32])], proofs: &mut [Proof]) {
-    let plan = hash::plan();
     for (claims, proofs) in claims.chunks(TOGETHER).zip(proofs.chunks_mut(TOGETHER)) {
-        let mut headers = [[0; 80]; TOGETHER];
-        let mut hashes = [[0; 32]; TOGETHER];
-        for (to, (work, share, root)) in headers.iter_mut().zip(claims) {
-            *to = header(work, share, root);
+        match claims {
+            // Most come alone: no room for sixteen is cleared for them.
+            [_] => prove_headers::<1>(claims, proofs),
+            _ => prove_headers::<TOGETHER>(claims, proofs),
         }
-        hash::headers(plan, &headers[..claims.len()], &mut hashes);
-        for ((proof, header), hash) in proofs[..claims.len()].iter_mut().zip(headers).zip(hashes) {
-            *proof = Proof { hash, header };
-        }
+    }
+}
+
+/// At most N.
+fn prove_headers<const N: usize>(claims: &[(&Work, &Share, &[u8; 32])], proofs: &mut [Proof]) {
+    let mut headers = [[0; 80]; N];
+    let mut hashes = [[0; 32]; N];
+    for (to, (work, share, root)) in headers.iter_mut().zip(claims) {
+        *to = header(work, share, root);
+    }
+    hash::headers(hash::plan(), &headers[..claims.len()], &mut hashes);
+    for ((proof, header), hash) in proofs[..claims.len()].iter_mut().zip(headers).zip(hashes) {
+        *proof = Proof { hash, header };
     }
 }
 

@@ -44,19 +44,7 @@ impl Target {
 
     /// The bound that a share of this difficulty must meet: floor(65535 * 2^208 / d), exact for every f64.
     pub fn from_difficulty(difficulty: Difficulty) -> Self {
-        // d = mantissa * 2^exponent with a 53-bit mantissa; d is in 2^-32..=2^63, so the exponent is in -84..=11.
-        let bits = difficulty.0.to_bits();
-        let mantissa = (bits & ((1 << 52) - 1)) | (1 << 52);
-        let exponent = (bits >> 52) as i32 - 1075;
-        let shift = (208 - exponent) as usize;
-        // 65535 << shift: below 2^308, hence five limbs.
-        let mut numerator = [0u64; 5];
-        let (limb, bit) = (shift / 64, shift % 64);
-        let wide = 65_535u128 << bit;
-        numerator[limb] = wide as u64;
-        if let Some(next) = numerator.get_mut(limb + 1) {
-            *next = (wide >> 64) as u64;
-        }
+        let (numerator, mantissa) = difficulty.as_ratio();
         let mut limbs = [0u64; 5];
         let mut remainder = 0u128;
         for i in (0..5).rev() {
@@ -218,6 +206,40 @@ impl Difficulty {
         // Scaling by a power of two is exact, and d >= 2^-32.
         (self.0 * 4_294_967_296.0) as u128
     }
+    /// Whether a hash (digest byte order) meets the target of this difficulty, to the last bit: the same answer as of that
+    /// target, without the division that makes one.
+    pub fn is_met_by(self, hash: &[u8; 32]) -> bool {
+        // hash <= floor(a / b) is hash * b <= a, for whole numbers.
+        let (numerator, mantissa) = self.as_ratio();
+        let mut product = [0u64; 5];
+        let mut carry = 0u128;
+        for (to, limb) in product.iter_mut().zip(Target::from_le_bytes(hash).limbs) {
+            carry += u128::from(limb) * u128::from(mantissa);
+            *to = carry as u64;
+            carry >>= 64;
+        }
+        product[4] = carry as u64;
+        product.iter().rev().le(numerator.iter().rev())
+    }
+
+    /// 65535 * 2^208 / difficulty as a numerator (little-endian limbs) and a 53-bit denominator.
+    fn as_ratio(self) -> ([u64; 5], u64) {
+        // d = mantissa * 2^exponent with a 53-bit mantissa; d is in 2^-32..=2^63, so the exponent is in -84..=11.
+        let bits = self.0.to_bits();
+        let mantissa = (bits & ((1 << 52) - 1)) | (1 << 52);
+        let exponent = (bits >> 52) as i32 - 1075;
+        let shift = (208 - exponent) as usize;
+        // 65535 << shift: below 2^308, hence five limbs.
+        let mut numerator = [0u64; 5];
+        let (limb, bit) = (shift / 64, shift % 64);
+        let wide = 65_535u128 << bit;
+        numerator[limb] = wide as u64;
+        if let Some(next) = numerator.get_mut(limb + 1) {
+            *next = (wide >> 64) as u64;
+        }
+        (numerator, mantissa)
+    }
+
     /// The smaller.
     pub fn min(self, other: Self) -> Self {
         if other.0 < self.0 { other } else { self }
@@ -410,6 +432,16 @@ mod tests {
         fn a_higher_difficulty_is_a_lower_target(a in any_difficulty(), b in any_difficulty()) {
             let (low, high) = (a.min(b), a.max(b));
             prop_assert!(Target::from_difficulty(high) <= Target::from_difficulty(low));
+        }
+
+        #[test]
+        fn a_hash_meets_a_difficulty_exactly_if_it_meets_its_target(d in any_difficulty(), far: [u64; 4], near in -2i64..=2) {
+            let target = Target::from_difficulty(d);
+            let mut beside = target;
+            beside.limbs[0] = beside.limbs[0].wrapping_add_signed(near);
+            for hash in [target, beside, Target { limbs: far }, Target::MAX, Target { limbs: [0; 4] }] {
+                prop_assert_eq!(d.is_met_by(&digest(&hash)), target.is_met_by(&digest(&hash)));
+            }
         }
 
         #[test]

@@ -247,7 +247,7 @@ impl Wire {
         }
     }
 
-    pub fn last_observations(&mut self) -> Vec<Observation> {
+    pub fn last_observations(&mut self) -> Vec<Box<Observation>> {
         match self {
             Self::V1 { session, .. } => session.last_observation().into_iter().collect(),
             Self::V2 { session, .. } => session.last_observations().collect(),

@@ -106,7 +106,7 @@ pub enum Output {
     /// Work of this link that the lane has not seen yet is wanted.
     Refresh(LinkId),
     /// At most once a second, and at the end: what was judged since the last one.
-    Observe(Observation),
+    Observe(Box<Observation>),
     /// Something worth showing.
     Event(Event),
     /// End the connection, after what was to be sent.
@@ -124,7 +124,7 @@ pub struct JudgeRequest {
     pub share: Share,
     /// The merkle root, where nothing of the coinbase is rolled and it was computed when the job was told (V2 standard
     /// channels): then the header alone is to be hashed.
-    pub root: Option<Box<[u8; 32]>>,
+    pub root: Option<[u8; 32]>,
 }
 
 /// A wish for a seat.
@@ -140,8 +140,7 @@ pub struct Attach {
     pub extranonce: u8,
 }
 
-/// What one session did since its last observation, for one worker and one link. A plain value without heap, since
-/// there is one for almost every share of a large fleet.
+/// What one session did since its last observation, for one worker and one link.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// The session.

@@ -57,7 +57,8 @@ pub(super) struct Mining {
     pub(super) last_notify: Option<Instant>,
     pub(super) refresh_asked: Option<WorkId>,
     pub(super) bad_streak: u16,
-    observation: Option<Observation>,
+    /// Apart, so that nothing else that goes out of a session is as large, and an idle one has none.
+    observation: Option<Box<Observation>>,
     observed_at: Instant,
     /// The observation is due.
     observe: bool,
@@ -239,8 +240,18 @@ impl Mining {
         }
     }
 
+    /// What it wants done; the observation last.
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        let output = output.or_else(|| self.due_observation().map(Output::Observe));
+        if output.is_none() {
+            self.rest();
+        }
+        output
+    }
+
     /// The observation, if it is due.
-    pub(super) fn due_observation(&mut self) -> Option<Observation> {
+    pub(super) fn due_observation(&mut self) -> Option<Box<Observation>> {
         if std::mem::take(&mut self.observe) {
             self.observation.take()
         } else {
@@ -249,7 +260,7 @@ impl Mining {
     }
 
     /// The counts since the last observation, due or not.
-    pub(super) fn last_observation(&mut self) -> Option<Observation> {
+    pub(super) fn last_observation(&mut self) -> Option<Box<Observation>> {
         self.observation.take()
     }
 
@@ -264,18 +275,20 @@ impl Mining {
     pub(super) fn counts(&mut self, worker: &Arc<str>, link: Option<LinkId>) -> &mut Observation {
         let (session, difficulty) = (self.id, self.vardiff.current());
         // An aggregating proxy below us: each worker's shares are its own. And so are each link's.
-        let another = |kept: &mut Observation| {
+        let another = |kept: &mut Box<Observation>| {
             kept.worker != *worker || (link.is_some() && kept.link.is_some() && kept.link != link)
         };
         if let Some(kept) = self.observation.take_if(another) {
             self.outputs.push_back(Output::Observe(kept));
         }
-        let observation = self.observation.get_or_insert_with(|| Observation {
-            session,
-            worker: worker.clone(),
-            link,
-            judged: Judged::default(),
-            difficulty,
+        let observation = self.observation.get_or_insert_with(|| {
+            Box::new(Observation {
+                session,
+                worker: worker.clone(),
+                link,
+                judged: Judged::default(),
+                difficulty,
+            })
         });
         observation.link = observation.link.or(link);
         observation

@@ -9,7 +9,7 @@ use super::{BlockCandidate, Config, Event, JudgeRequest, Output};
 use crate::proxy::lease::Submission;
 use crate::proxy::tally::{Drop as Dropped, Reject};
 use crate::work::seen::Insert;
-use crate::work::{Difficulty, Lane, Proof, Share, Target, Work, WorkId, share};
+use crate::work::{Difficulty, Lane, Proof, Share, Work, WorkId, share};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -125,7 +125,7 @@ impl Mining {
         if stale && !block {
             return Err(Reject::Stale);
         }
-        if !Target::from_difficulty(difficulty).is_met_by(&proof.hash) && !block {
+        if !difficulty.is_met_by(&proof.hash) && !block {
             return Err(Reject::LowDifficulty);
         }
         let seat = self

@@ -149,6 +149,9 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Longer than any message that is written for a share.
+const SHORT: usize = 64;
+
 /// A frame that is being appended.
 pub(super) struct Writer<'a> {
     out: &'a mut Vec<u8>,
@@ -158,6 +161,8 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn begin(out: &'a mut Vec<u8>, scope: Scope, kind: u8) -> Self {
+        // One allocation for what most messages are, rather than one for each of the first fields.
+        out.reserve(SHORT);
         let start = out.len();
         let header = Header {
             extension: u16::from(matches!(scope, Scope::Negotiation)),

@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::proxy::lease::{ListenerId, SessionId, Submission};
 use crate::proxy::router;
 use crate::proxy::session::v2::{Input, Output, Session};
-use crate::proxy::session::{self, Close, NoSeat, Observation};
+use crate::proxy::session::{self, Close, NoSeat};
 use crate::stratum::v2::frame::Frames;
 use crate::stratum::v2::noise::OpenError;
 use crate::work::{Lane, LinkId, Work};
@@ -349,7 +349,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                     port.refresh.notify_one();
                 }
             }
-            session::Output::Observe(observation) => self.shard.observe(observation),
+            session::Output::Observe(observation) => self.shard.observe(*observation),
             session::Output::Event(event) => {
                 return reach::announce(&self.shard, id, event, now).map(Wait::Router);
             }
@@ -496,8 +496,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.wait(wait).await;
             }
         }
-        let left: Vec<Observation> = self.session.last_observations().collect();
-        left.into_iter().for_each(|seen| self.shard.observe(seen));
+        let left: Vec<_> = self.session.last_observations().collect();
+        left.into_iter().for_each(|seen| self.shard.observe(*seen));
         for id in self.held.iter().map(|held| held.id).collect::<Vec<_>>() {
             if let Some(wait) = self.channel_closed(now, id, why) {
                 self.wait(wait).await;

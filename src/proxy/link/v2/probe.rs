@@ -145,10 +145,8 @@ impl Link {
         if self.ledger.in_flight() > 0 {
             let probe = &self.channel.probe;
             if probe.passed != self.ledger.last_id() {
-                let asked = probe
-                    .asked
-                    .is_some_and(|asked| asked.after == self.ledger.last_id());
-                if !asked && probe.standing != Standing::Never {
+                // One that waits for its answer comes first, even if it was asked too early for the last shares.
+                if probe.asked.is_none() && probe.standing != Standing::Never {
                     self.send_probe(now);
                 }
                 return false;

@@ -108,7 +108,7 @@ impl Session {
     }
 
     /// The counts since the last observation, for a driver that must end the session without another turn.
-    pub fn last_observation(&mut self) -> Option<Observation> {
+    pub fn last_observation(&mut self) -> Option<Box<Observation>> {
         self.mining.last_observation()
     }
 

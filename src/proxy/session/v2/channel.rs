@@ -9,7 +9,7 @@ use super::{GROUP, Output, Session};
 use crate::proxy::lease::{Issue, Lease, Seat, SessionId};
 use crate::proxy::session::jobs::KEPT;
 use crate::proxy::session::mining::Mining;
-use crate::proxy::session::{self, Attach, Close, Event, NoSeat};
+use crate::proxy::session::{self, Attach, Close, Config, Event, NoSeat};
 use crate::stratum::label::worker_label;
 use crate::stratum::v2::code;
 use crate::stratum::v2::frame::Frame;
@@ -90,10 +90,10 @@ impl Channel {
     }
 
     /// The root of a job, newest first.
-    pub(super) fn root(&self, id: WorkId) -> Option<Box<[u8; 32]>> {
+    pub(super) fn root(&self, id: WorkId) -> Option<[u8; 32]> {
         let mut newest = self.roots.iter().rev();
         let found = newest.find(|(known, _)| *known == id);
-        found.map(|(_, root)| Box::new(*root))
+        found.map(|(_, root)| *root)
     }
 
     /// Nothing is to be mined on it any more.
@@ -167,7 +167,7 @@ impl Session {
         let session = self.next_session();
         let mut mining = Mining::new(now, session, &self.config, self.version_mask);
         mining.floor = floor;
-        self.expect_rate(&mut mining, open.hash_rate);
+        expect_rate(&self.config, &mut mining, open.hash_rate);
         let channel = Channel {
             id: self.next_channel,
             state: State::Seating,
@@ -224,18 +224,6 @@ impl Session {
         (floor.value() <= self.config.vardiff.max.value()).then_some(floor)
     }
 
-    /// Begins where a miner of that hash rate sends the wanted number of shares; 0: it does not say.
-    fn expect_rate(&self, mining: &mut Mining, hash_rate: f32) {
-        let wanted =
-            f64::from(hash_rate) * 60.0 / (self.config.vardiff.shares_per_minute * 4_294_967_296.0);
-        let bounded = wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value());
-        if hash_rate > 0.0
-            && let Some(difficulty) = Difficulty::new(bounded)
-        {
-            mining.vardiff.suggest(difficulty);
-        }
-    }
-
     fn refuse_open(&mut self, request_id: u32, why: &str) {
         OpenMiningChannelError {
             request_id,
@@ -263,25 +251,29 @@ impl Session {
             return self.close(Close::Malformed);
         }
         let asked_by = u32::from_le_bytes(*first);
-        let error_code = clip(code::INVALID_NOMINAL_HASHRATE);
         if frame.header.kind == UpdateChannel::KIND {
-            let channel_id = asked_by;
-            UpdateChannelError {
-                channel_id,
-                error_code,
-            }
-            .write(&mut self.out);
+            self.refuse_update(asked_by, code::INVALID_NOMINAL_HASHRATE);
         } else {
             self.refuse_open(asked_by, code::INVALID_NOMINAL_HASHRATE);
         }
     }
 
-    /// What concerns one channel.
-    pub(super) fn of(&mut self, now: Instant, session: SessionId, input: session::Input<'_>) {
+    /// What concerns one channel; its place, if no other can be concerned too.
+    pub(super) fn of(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        input: session::Input<'_>,
+    ) -> Option<usize> {
         let Some(at) = self.place(session) else {
             // A verdict or a lease may cross its end.
-            return self.of_gone(now, session, &input);
+            self.of_gone(now, session, &input);
+            return None;
         };
+        let alone = matches!(
+            input,
+            session::Input::Judged(..) | session::Input::Submitted(..)
+        );
         match input {
             session::Input::Seated(seat, lease) => self.seated(now, at, *seat, lease),
             session::Input::NoSeat(NoSeat::Full) => {
@@ -310,6 +302,7 @@ impl Session {
             | session::Input::Drain
             | session::Input::SlowReader => {}
         }
+        alone.then_some(at)
     }
 
     /// What became of the last shares of a channel that is over counts like any other.
@@ -393,26 +386,18 @@ impl Session {
 
     /// SV2 5.3.7.
     pub(super) fn update(&mut self, now: Instant, update: &UpdateChannel) {
-        let floor = self.floor(&update.maximum_target);
-        let known = self.channel(update.channel_id).is_some();
-        let (Some(floor), true) = (floor, known) else {
-            let why = if known {
-                code::MAX_TARGET_OUT_OF_RANGE
-            } else {
-                code::INVALID_CHANNEL_ID
-            };
-            return UpdateChannelError {
-                channel_id: update.channel_id,
-                error_code: clip(why),
+        let (floor, at) = match (
+            self.floor(&update.maximum_target),
+            self.open_at(update.channel_id),
+        ) {
+            (Some(floor), Some(at)) => (floor, at),
+            (_, None) => return self.refuse_update(update.channel_id, code::INVALID_CHANNEL_ID),
+            (None, _) => {
+                return self.refuse_update(update.channel_id, code::MAX_TARGET_OUT_OF_RANGE);
             }
-            .write(&mut self.out);
         };
-        let config = self.config.clone();
-        let Some(at) = self.channels.iter().position(|c| c.id == update.channel_id) else {
-            return;
-        };
-        let mut channel = self.channels.swap_remove(at);
-        self.expect_rate(&mut channel.mining, update.nominal_hash_rate);
+        let channel = &mut self.channels[at];
+        expect_rate(&self.config, &mut channel.mining, update.nominal_hash_rate);
         channel.mining.floor = floor;
         if channel.mining.advertised.is_some_and(|told| told < floor) {
             // "MUST reflect the client's request": at once, for the jobs that come; and soon there is one.
@@ -424,8 +409,15 @@ impl Session {
             .write(&mut self.out);
             channel.mining.renew();
         }
-        channel.mining.hurry(now, &config);
-        self.channels.push(channel);
+        channel.mining.hurry(now, &self.config);
+    }
+
+    fn refuse_update(&mut self, channel_id: u32, why: &str) {
+        UpdateChannelError {
+            channel_id,
+            error_code: clip(why),
+        }
+        .write(&mut self.out);
     }
 
     /// SV2 5.3.9: by the id of the group all of its channels are meant. One that was not told yet has no id.
@@ -451,6 +443,7 @@ impl Session {
         let over = |c: &Channel| c.is_over() && c.judging.is_empty();
         while let Some(at) = self.channels.iter().position(|c| over(c)) {
             let mut channel = self.channels.remove(at);
+            self.stirred = 0..self.channels.len();
             if let State::Ending(why) = channel.state {
                 CloseChannel {
                     channel_id: channel.id,
@@ -471,5 +464,16 @@ impl Session {
             error_code: clip(code::JD_NOT_SUPPORTED),
         }
         .write(&mut self.out);
+    }
+}
+
+/// Begins where a miner of that hash rate sends the wanted number of shares; 0: it does not say.
+fn expect_rate(config: &Config, mining: &mut Mining, hash_rate: f32) {
+    let wanted = f64::from(hash_rate) * 60.0 / (config.vardiff.shares_per_minute * 4_294_967_296.0);
+    let bounded = wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value());
+    if hash_rate > 0.0
+        && let Some(difficulty) = Difficulty::new(bounded)
+    {
+        mining.vardiff.suggest(difficulty);
     }
 }

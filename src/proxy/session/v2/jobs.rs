@@ -182,20 +182,23 @@ impl Session {
         }
     }
 
-    /// The merkle root of a standard channel's job.
-    pub(super) fn rooted(&mut self, session: SessionId, work: &Arc<Work>, root: &[u8; 32]) {
-        let Some(at) = self.place(session) else {
-            return;
-        };
+    /// The merkle root of a standard channel's job; the channel's place.
+    pub(super) fn rooted(
+        &mut self,
+        session: SessionId,
+        work: &Arc<Work>,
+        root: &[u8; 32],
+    ) -> Option<usize> {
+        let at = self.place(session)?;
         let channel = &mut self.channels[at];
         let wanted = |(issue, _): &mut (Arc<Issue>, bool)| issue.work.id == work.id;
-        let Some((_, clean)) = channel.rooting.take_if(wanted) else {
-            return;
-        };
-        if channel.state == State::Open {
+        if let Some((_, clean)) = channel.rooting.take_if(wanted)
+            && channel.state == State::Open
+        {
             channel.keep_root(work.id, *root);
             standard_job(&mut self.out, channel, work, clean, root);
         }
+        Some(at)
     }
 }
 

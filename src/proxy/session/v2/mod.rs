@@ -30,6 +30,7 @@ use crate::work::Lane;
 use channel::{Channel, State};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -60,7 +61,14 @@ pub struct Session {
     /// What the listener's pools let a miner roll, as far as was known when it connected.
     version_mask: u32,
     client: Option<setup::Client>,
+    /// In the order of their ids, which is that of their sessions too.
     channels: SmallVec<[Box<Channel>; 1]>,
+    /// Places in `channels` beyond which none has anything to say.
+    stirred: Range<usize>,
+    /// Shares of all channels that wait for their verdict.
+    waiting: usize,
+    /// The next thing a channel is due: held work or an observation. Perhaps too early, never too late.
+    due: Option<(Instant, &'static str)>,
     /// Closed channels whose seats the driver has not taken yet.
     #[expect(clippy::vec_box, reason = "they move here as they are")]
     gone: Vec<Box<Channel>>,
@@ -76,7 +84,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A fresh connection, after its Noise handshake. `own`: its id; `ids`: the process-global source of more.
+    /// A fresh connection, after its Noise handshake. `own`: its id; `ids`: the process-global source of more, each above the
+    /// one before.
     pub fn new(
         now: Instant,
         own: SessionId,
@@ -91,6 +100,9 @@ impl Session {
             version_mask,
             client: None,
             channels: SmallVec::new(),
+            stirred: 0..0,
+            waiting: 0,
+            due: None,
             gone: Vec::new(),
             next_channel: GROUP + 1,
             channelless_since: now,
@@ -115,8 +127,7 @@ impl Session {
 
     /// `None`: its socket may be read. `Some(t)`: not before `t`, because a token bucket is empty or too many verdicts are due.
     pub fn paused_until(&self, now: Instant) -> Option<Instant> {
-        let waiting: usize = self.channels.iter().map(|c| c.judging.len()).sum();
-        if self.closing.is_some() || waiting >= RING {
+        if self.closing.is_some() || self.waiting >= RING {
             return Some(now + PAUSE);
         }
         let submits = self.submits.empty_until(self.submit_rate());
@@ -138,17 +149,21 @@ impl Session {
     /// it was never seated. The channel is forgotten.
     pub fn take_memory(&mut self, id: SessionId) -> Option<(Lane, LaneMemory, bool)> {
         let gone = self.gone.iter().position(|c| c.mining.id == id);
-        let live = self.channels.iter().position(|c| c.mining.id == id);
-        let mut channel = match (gone, live) {
-            (Some(at), _) => self.gone.swap_remove(at),
-            (None, Some(at)) => self.channels.remove(at),
+        let mut channel = match (gone, self.place(id)) {
+            (Some(at), _) => self.gone.remove(at),
+            (None, Some(at)) => {
+                let channel = self.channels.remove(at);
+                self.waiting -= channel.judging.len();
+                self.stirred = 0..self.channels.len();
+                channel
+            }
             (None, None) => return None,
         };
         channel.mining.take_memory()
     }
 
     /// Counts since the last observation, of channels that a driver must end without another turn.
-    pub fn last_observations(&mut self) -> impl Iterator<Item = Observation> {
+    pub fn last_observations(&mut self) -> impl Iterator<Item = Box<Observation>> {
         self.channels
             .iter_mut()
             .chain(&mut self.gone)
@@ -166,48 +181,56 @@ impl Session {
             .unwrap_or_else(|| SessionId(self.ids.fetch_add(1, Ordering::Relaxed)))
     }
 
-    fn channel(&mut self, id: u32) -> Option<&mut Channel> {
-        let mut open = self.channels.iter_mut().map(|channel| &mut **channel);
-        open.find(|channel| channel.id == id && channel.state == State::Open)
+    /// The place of an open channel.
+    fn open_at(&self, id: u32) -> Option<usize> {
+        let at = self.channels.binary_search_by_key(&id, |c| c.id).ok()?;
+        (self.channels[at].state == State::Open).then_some(at)
     }
 
     fn place(&self, session: SessionId) -> Option<usize> {
-        self.channels.iter().position(|c| c.mining.id == session)
+        self.channels
+            .binary_search_by_key(&session, |channel| channel.mining.id)
+            .ok()
     }
 
-    fn frame(&mut self, now: Instant, frame: &Frame<'_>) {
+    /// The place of the only channel that it concerned, if it was a share.
+    fn frame(&mut self, now: Instant, frame: &Frame<'_>) -> Option<usize> {
         if self.closing.is_some() {
-            return;
+            return None;
         }
         let message = match FromMiner::parse(frame) {
             Ok(message) => message,
             // The message is whole, a number in it is none: its channel's affair alone.
             Err(Malformed::Value) if self.client.is_some() => {
                 self.others.take(now, self.config.others);
-                return self.refuse_hash_rate(frame);
+                self.refuse_hash_rate(frame);
+                return None;
             }
-            Err(_) => return self.close(Close::Malformed),
+            Err(_) => {
+                self.close(Close::Malformed);
+                return None;
+            }
         };
-        let is_submit = matches!(
-            message,
-            Some(FromMiner::SubmitSharesStandard(_) | FromMiner::SubmitSharesExtended(_))
-        );
-        if is_submit {
+        let sharer = match &message {
+            Some(FromMiner::SubmitSharesStandard(share)) => Some(share.channel_id),
+            Some(FromMiner::SubmitSharesExtended(share)) => Some(share.channel_id),
+            _ => None,
+        };
+        if sharer.is_some() {
             let rate = self.submit_rate();
             self.submits.take(now, rate);
         } else {
             self.others.take(now, self.config.others);
         }
-        let Some(message) = message else {
-            // SV2 3.4: an extension or message that is not known is ignored.
-            return;
-        };
+        // SV2 3.4: an extension or message that is not known is ignored.
+        let message = message?;
         match (message, self.client.is_some()) {
             (FromMiner::SetupConnection(setup), false) => self.set_up(now, &setup),
             // SV2 3.2: it is the first message, and there is one.
             (FromMiner::SetupConnection(_), true) | (_, false) => self.close(Close::Misbehaved),
             (message, true) => self.message(now, message),
         }
+        sharer.and_then(|id| self.open_at(id))
     }
 
     fn message(&mut self, now: Instant, message: FromMiner<'_>) {
@@ -228,19 +251,42 @@ impl Session {
         self.closing.get_or_insert(why);
     }
 
-    /// The end of the connection: every channel's shares get their verdicts first.
-    fn is_settled(&self) -> bool {
-        self.channels
-            .iter()
-            .all(|channel| channel.judging.is_empty())
+    /// The connection's end concerns all of its channels.
+    fn end(&mut self, why: Close) -> Option<usize> {
+        self.close(why);
+        None
     }
 
-    fn turn_over(&mut self, now: Instant) {
-        let closing = self.closing.is_some();
-        for channel in &mut self.channels {
-            channel.mining.observe(now, closing);
+    /// What an input leaves to be done, for the only channel it concerned or, mostly, for all: a proxy below may have
+    /// thousands, and each of its shares is one input.
+    fn turn_over(&mut self, now: Instant, one: Option<usize>) {
+        match one.filter(|_| self.closing.is_none()) {
+            Some(at) => {
+                let channel = &mut self.channels[at];
+                channel.mining.observe(now, false);
+                let is_over = channel.is_over();
+                let observation = channel.mining.observe_at().map(|at| (at, "observation"));
+                self.due = earlier(self.due, observation);
+                let (start, end) = (self.stirred.start, self.stirred.end);
+                self.stirred = if start == end {
+                    at..at + 1
+                } else {
+                    start.min(at)..end.max(at + 1)
+                };
+                if is_over {
+                    self.sweep(now);
+                }
+            }
+            None => {
+                let closing = self.closing.is_some();
+                for channel in &mut self.channels {
+                    channel.mining.observe(now, closing);
+                }
+                self.stirred = 0..self.channels.len();
+                self.sweep(now);
+                self.due = self.next_due();
+            }
         }
-        self.sweep(now);
         if self.closed {
             // What comes late has nobody to tell it to.
             self.out.clear();
@@ -248,6 +294,22 @@ impl Session {
         if !self.out.is_empty() {
             self.last_sent = now;
         }
+    }
+
+    fn next_due(&self) -> Option<(Instant, &'static str)> {
+        let of = |channel: &Channel| {
+            let held = channel
+                .mining
+                .held_until()
+                .filter(|_| channel.state == State::Open);
+            let observation = channel.mining.observe_at();
+            earlier(
+                held.map(|at| (at, "held job")),
+                observation.map(|at| (at, "observation")),
+            )
+        };
+        let all = self.channels.iter().map(|channel| of(channel));
+        all.reduce(earlier).flatten()
     }
 
     fn deadline(&self) -> Option<(Instant, &'static str, Close)> {
@@ -279,17 +341,20 @@ impl Machine for Session {
     type Output = Output;
 
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
-        match input {
+        let one = match input {
             Input::Frame(frame) => self.frame(now, &frame),
-            Input::TooLong => self.close(Close::Overlong),
             Input::Of(session, input) => self.of(now, session, input),
-            Input::Issue(issue) => self.work(now, issue),
             Input::Root(session, work, root) => self.rooted(session, work, &root),
-            Input::Drain => self.close(Close::Draining),
-            Input::Close(why) => self.close(why),
-            Input::SlowReader => self.close(Close::SlowReader),
-        }
-        self.turn_over(now);
+            Input::Issue(issue) => {
+                self.work(now, issue);
+                None
+            }
+            Input::TooLong => self.end(Close::Overlong),
+            Input::Drain => self.end(Close::Draining),
+            Input::Close(why) => self.end(why),
+            Input::SlowReader => self.end(Close::SlowReader),
+        };
+        self.turn_over(now, one);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -300,23 +365,24 @@ impl Machine for Session {
         }
         self.issue(now);
         self.keep_alive(now);
-        self.turn_over(now);
+        self.turn_over(now, None);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        for channel in self.gone.iter_mut().chain(&mut self.channels) {
-            let mining = &mut channel.mining;
-            let output = mining
-                .outputs
-                .pop_front()
-                .or_else(|| mining.due_observation().map(super::Output::Observe));
-            if let Some(output) = output {
+        for channel in &mut self.gone {
+            if let Some(output) = channel.mining.poll_output() {
+                return Some(Output::Of(channel.mining.id, output));
+            }
+        }
+        while !self.stirred.is_empty() {
+            let mining = &mut self.channels[self.stirred.start].mining;
+            if let Some(output) = mining.poll_output() {
                 return Some(Output::Of(mining.id, output));
             }
-            mining.rest();
+            self.stirred.start += 1;
         }
         if let Some(channel) = self.gone.iter_mut().find(|channel| !channel.told_gone) {
             channel.told_gone = true;
@@ -326,12 +392,13 @@ impl Machine for Session {
             return Some(Output::Send(std::mem::take(&mut self.out)));
         }
         match self.closing {
-            Some(why) if !self.closed && self.is_settled() => {
+            // Every channel's shares get their verdicts first.
+            Some(why) if !self.closed && self.waiting == 0 => {
                 self.closed = true;
                 Some(Output::Close(why))
             }
             _ => {
-                if self.outputs.capacity() > 0 {
+                if self.outputs.capacity() > shares::TURN {
                     self.outputs = VecDeque::new();
                 }
                 None
@@ -343,20 +410,21 @@ impl Machine for Session {
         if self.closing.is_some() {
             return None;
         }
-        let open = || self.channels.iter().filter(|c| c.state == State::Open);
-        let held = open().filter_map(|channel| channel.mining.held_until());
-        let observe = self
-            .channels
-            .iter()
-            .filter_map(|channel| channel.mining.observe_at());
+        let open = self.channels.iter().find(|c| c.state == State::Open);
         [
             self.deadline().map(|(at, why, _)| (at, why)),
-            held.min().map(|at| (at, "held job")),
-            observe.min().map(|at| (at, "observation")),
-            open().next().map(|_| (self.last_sent + SILENCE, "silence")),
+            self.due,
+            open.map(|_| (self.last_sent + SILENCE, "silence")),
         ]
         .into_iter()
         .flatten()
         .min_by_key(|(at, _)| *at)
+    }
+}
+
+fn earlier<T>(a: Option<(Instant, T)>, b: Option<(Instant, T)>) -> Option<(Instant, T)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
+        (a, b) => a.or(b),
     }
 }

@@ -18,6 +18,9 @@ use crate::work::{Difficulty, Lane, Proof};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Shares that one read brings, mostly: room for as many is kept.
+pub(super) const TURN: usize = 8;
+
 /// A share on its way through the judge.
 #[derive(Debug)]
 pub(super) struct Judging {
@@ -45,28 +48,39 @@ struct Submit {
     version: u32,
 }
 
-impl Session {
-    pub(super) fn submit_standard(&mut self, now: Instant, share: &SubmitSharesStandard) {
-        let submit = Submit {
+impl From<&SubmitSharesStandard> for Submit {
+    fn from(share: &SubmitSharesStandard) -> Self {
+        Self {
             channel_id: share.channel_id,
             sequence_number: share.sequence_number,
             job_id: share.job_id,
             nonce: share.nonce,
             ntime: share.ntime,
             version: share.version,
-        };
-        self.submit(now, &submit, None, None);
+        }
+    }
+}
+
+impl From<&SubmitSharesExtended<'_>> for Submit {
+    fn from(share: &SubmitSharesExtended<'_>) -> Self {
+        Self {
+            channel_id: share.channel_id,
+            sequence_number: share.sequence_number,
+            job_id: share.job_id,
+            nonce: share.nonce,
+            ntime: share.ntime,
+            version: share.version,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn submit_standard(&mut self, now: Instant, share: &SubmitSharesStandard) {
+        self.submit(now, &share.into(), None, None);
     }
 
     pub(super) fn submit_extended(&mut self, now: Instant, share: &SubmitSharesExtended<'_>) {
-        let submit = Submit {
-            channel_id: share.channel_id,
-            sequence_number: share.sequence_number,
-            job_id: share.job_id,
-            nonce: share.nonce,
-            ntime: share.ntime,
-            version: share.version,
-        };
+        let submit = share.into();
         let named = self.client.as_ref().is_some_and(|c| c.names_workers);
         let worker = if named {
             tlv::user_identity(share.tlv)
@@ -98,7 +112,6 @@ impl Session {
             );
         };
         let channel = &mut self.channels[at];
-        let by = worker.clone().unwrap_or_else(|| channel.user.clone());
         let checked = match claim(channel, submit, extranonce) {
             Ok(claim) => channel.mining.checked(now, &self.config, &claim),
             Err(why) => Err((why, 0)),
@@ -106,7 +119,8 @@ impl Session {
         let (mut request, difficulty) = match checked {
             Ok(checked) => checked,
             Err((why, hashes)) => {
-                return self.refuse(at, submit.sequence_number, &by, why, hashes);
+                let worker = worker.unwrap_or_else(|| channel.user.clone());
+                return self.refuse(at, submit.sequence_number, &worker, why, hashes);
             }
         };
         request.root = channel.root(request.work.id);
@@ -116,6 +130,10 @@ impl Session {
             worker,
             difficulty,
         });
+        self.waiting += 1;
+        if self.outputs.capacity() == 0 {
+            self.outputs.reserve(TURN);
+        }
         let request = session::Output::Judge(request);
         self.outputs.push_back(Output::Of(session, request));
     }
@@ -133,11 +151,6 @@ impl Session {
         self.refuse(at, submit.sequence_number, &user, Reject::InvalidParams, 0);
     }
 
-    fn open_at(&self, channel_id: u32) -> Option<usize> {
-        let open = |c: &Channel| c.id == channel_id && c.state == State::Open;
-        self.channels.iter().position(|c| open(c))
-    }
-
     /// The verdict on the oldest share of a channel that waits for one; `request` is what was asked for it.
     pub(super) fn judged(
         &mut self,
@@ -150,11 +163,12 @@ impl Session {
         let Some(judging) = channel.judging.pop_front() else {
             return;
         };
-        let worker = judging.worker.unwrap_or_else(|| channel.user.clone());
+        self.waiting -= 1;
         let difficulty = judging.difficulty;
+        let worker = judging.worker.as_ref().unwrap_or(&channel.user);
         let verdict = channel
             .mining
-            .judged(now, &worker, difficulty, request, proof);
+            .judged(now, worker, difficulty, request, proof);
         match verdict {
             Ok(()) => {
                 channel.batch.last = judging.sequence_number;
@@ -163,7 +177,7 @@ impl Session {
                 channel.mining.hurry(now, &self.config);
             }
             Err(why) => {
-                let hashes = difficulty.hashes();
+                let (worker, hashes) = (worker.clone(), difficulty.hashes());
                 self.refuse(at, judging.sequence_number, &worker, why, hashes);
             }
         }
