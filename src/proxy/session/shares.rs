@@ -210,6 +210,13 @@ impl Mining {
         }
     }
 
+    /// Books a share that came for no seat of its connection's.
+    pub(super) fn stray(&mut self, worker: &Arc<str>) {
+        let judged = &mut self.counts(worker, None).judged;
+        judged.received.add(0);
+        judged.rejected[Reject::NotSubscribed as usize].add(0);
+    }
+
     /// Books a refusal of this weight.
     pub(super) fn rejected(&mut self, worker: &Arc<str>, why: Reject, hashes: u128) -> Patience {
         let judged = &mut self.counts(worker, None).judged;

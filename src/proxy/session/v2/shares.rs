@@ -105,11 +105,7 @@ impl Session {
         worker: Option<Arc<str>>,
     ) {
         let Some(at) = self.open_at(submit.channel_id) else {
-            return self.error(
-                submit.channel_id,
-                submit.sequence_number,
-                code::INVALID_CHANNEL_ID,
-            );
+            return self.astray(submit);
         };
         let channel = &mut self.channels[at];
         let checked = match claim(channel, submit, extranonce) {
@@ -141,14 +137,20 @@ impl Session {
     /// A share whose worker's name cannot be read.
     fn unreadable(&mut self, submit: &Submit) {
         let Some(at) = self.open_at(submit.channel_id) else {
-            return self.error(
-                submit.channel_id,
-                submit.sequence_number,
-                code::INVALID_CHANNEL_ID,
-            );
+            return self.astray(submit);
         };
         let user = self.channels[at].user.clone();
         self.refuse(at, submit.sequence_number, &user, Reject::InvalidParams, 0);
+    }
+
+    /// A share for a channel that is none, or over. It counts at the connection's first, as nobody's doing: no channel loses
+    /// patience over it.
+    fn astray(&mut self, submit: &Submit) {
+        if let Some(first) = self.channels.first_mut() {
+            first.mining.stray(&first.user);
+        }
+        let (channel_id, sequence_number) = (submit.channel_id, submit.sequence_number);
+        self.error(channel_id, sequence_number, code::INVALID_CHANNEL_ID);
     }
 
     /// The verdict on the oldest share of a channel that waits for one; `request` is what was asked for it.

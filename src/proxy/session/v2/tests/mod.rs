@@ -74,6 +74,8 @@ struct World {
     lease: Lease,
     layout: Layout,
     lanes: u32,
+    /// What the next seat remembers.
+    memory: LaneMemory,
     works: u32,
     generation: u64,
     network: u32,
@@ -142,6 +144,7 @@ impl World {
             },
             layout: Layout::WIDE,
             lanes: 0x0a0b_0c00,
+            memory: LaneMemory::default(),
             works: 0,
             generation: 0,
             network: 0x1705_1234,
@@ -279,7 +282,7 @@ impl World {
             layout: self.layout,
             width,
             token: ResumeToken([0; 16]),
-            memory: LaneMemory::default(),
+            memory: std::mem::take(&mut self.memory),
         };
         let lease = self.lease;
         self.of(id, session::Input::Seated(Box::new(seat), lease));
