@@ -49,6 +49,8 @@ pub(crate) struct Miner {
     updating: Option<(u32, [u8; 32])>,
     /// Shares on channels that were open, which must be counted.
     pub(crate) submits: u64,
+    /// All shares, those for nobody too.
+    pub(crate) shares: u64,
     /// Shares for nobody, not answered yet.
     foreign: u64,
     custom_jobs: u64,
@@ -113,6 +115,7 @@ impl Miner {
     }
 
     fn share(&mut self, id: u32) {
+        self.shares += 1;
         match self.channels.get_mut(&id).filter(|channel| !channel.closed) {
             Some(channel) => {
                 channel.sent += 1;

@@ -18,10 +18,9 @@ use crate::proxy::lease::{ListenerId, SessionId, Submission};
 use crate::proxy::session::{Attach, Close, Input, NoSeat, Output, Session};
 use crate::stratum::v1::line::Lines;
 use crate::work::LinkId;
-use pump::{poll_io, poll_write_all, with_read};
+use pump::{Outlet, with_read};
 use smallvec::SmallVec;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -35,8 +34,6 @@ use tracing::trace;
 pub const MAX_LINE: usize = 4096;
 /// Lines handled before other miners have their turn.
 const TURN: usize = 32;
-/// A miner that does not read for this long is closed.
-const SLOW_READER: Duration = Duration::from_secs(30);
 /// What a session task is given.
 #[derive(Debug)]
 pub struct Start<S> {
@@ -121,8 +118,7 @@ struct Conn<S> {
     id: SessionId,
     listener: ListenerId,
     shard: Arc<Shard>,
-    out: Vec<u8>,
-    blocked_since: Option<Instant>,
+    out: Outlet,
     mailbox: Arc<Mailbox>,
     /// The waker the mailbox knows.
     listening: Option<Waker>,
@@ -133,7 +129,6 @@ struct Conn<S> {
     link: Option<LinkId>,
     /// Work came while the miner did not read.
     work_waits: bool,
-    job_from: Option<Instant>,
     close: Option<Close>,
     vanished: bool,
 }
@@ -158,15 +153,13 @@ pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
         id,
         listener,
         shard,
-        out: Vec::new(),
-        blocked_since: None,
+        out: Outlet::default(),
         mailbox: Arc::default(),
         listening: None,
         attached: false,
         watched: false,
         link: None,
         work_waits: false,
-        job_from: None,
         close: None,
         vanished: false,
     };
@@ -190,16 +183,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let mut now = clock();
         loop {
             now = self.carry_out(now).await;
-            if self.flush().is_err() {
+            if self.out.flush(&mut self.stream, &self.shard).is_err() {
                 self.vanished = true;
                 self.close.get_or_insert(Close::Peer);
                 return;
             }
-            if self.close.is_some() && (self.out.is_empty() || self.blocked_since.is_some()) {
+            if self.close.is_some() && self.out.is_done() {
                 return;
             }
             let pause = self.session.paused_until(now);
-            let may_read = self.out.is_empty() && self.blocked_since.is_none() && pause.is_none();
+            let may_read = self.out.is_clear() && pause.is_none();
             if may_read && self.lines.has_line() {
                 // Lines that a turn's budget left over are served after the others had theirs.
                 tokio::task::yield_now().await;
@@ -208,8 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 continue;
             }
             let machine = self.session.poll_timeout().map(|(at, _)| at);
-            let slow = self.blocked_since.map(|since| since + SLOW_READER);
-            alarm.set(now, [machine, slow, pause]);
+            alarm.set(now, [machine, self.out.slow_at(), pause]);
             let next = self.event(&mut alarm, may_read).await;
             now = clock();
             self.apply(next, now);
@@ -218,15 +210,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     async fn event(&mut self, alarm: &mut Alarm, readable: bool) -> Next {
         let mut woken = false;
-        let blocked = self.blocked_since.is_some();
         poll_fn(|cx| {
             let first = !std::mem::replace(&mut woken, true);
             if let Some(flags) = self.poll_mail(cx) {
                 return Poll::Ready(Next::Mail(flags));
             }
-            if let Poll::Ready(next) =
-                poll_io(cx, &mut self.stream, &mut self.out, blocked, readable)
-            {
+            if let Poll::Ready(next) = self.out.poll_io(cx, &mut self.stream, readable) {
                 return Poll::Ready(next);
             }
             // Once the timer knows the waker it need not be touched before it wakes us.
@@ -252,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         match next {
             Next::Read(len) => with_read(len, |chunk| self.read_lines(now, chunk)),
             Next::Wrote => {
-                self.blocked_since = None;
+                self.out.wrote();
                 if std::mem::take(&mut self.work_waits) {
                     self.worked(now);
                 }
@@ -262,13 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.close.get_or_insert(Close::Peer);
             }
             Next::Mail(flags) => self.opened(now, flags),
-            Next::Time
-                if self
-                    .blocked_since
-                    .is_some_and(|since| now >= since + SLOW_READER) =>
-            {
-                self.close = Some(Close::SlowReader);
-            }
+            Next::Time if self.out.is_slow(now) => self.close = Some(Close::SlowReader),
             Next::Time => self.session.handle_timeout(now),
         }
     }
@@ -331,8 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     fn act(&mut self, now: Instant, output: Output, asked: &mut Asked) -> Option<Wait> {
         match output {
-            Output::Send(bytes) if self.out.is_empty() => self.out = bytes,
-            Output::Send(bytes) => self.out.extend_from_slice(&bytes),
+            Output::Send(bytes) => self.out.push(bytes),
             Output::Judge(request) if asked.is_empty() && self.shard.is_quiet() => {
                 let answer = self.shard.judge().prove_one(request);
                 self.proven(now, &answer);
@@ -388,27 +370,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         if !heard && attaches {
             self.session
                 .handle_input(clock(), Input::NoSeat(NoSeat::Full));
-        }
-    }
-
-    /// Writes what can be written at once.
-    fn flush(&mut self) -> io::Result<()> {
-        if self.out.is_empty() || self.blocked_since.is_some() {
-            return Ok(());
-        }
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        match poll_write_all(&mut cx, &mut self.stream, &mut self.out) {
-            Poll::Ready(Ok(())) => {
-                if let Some(at) = self.job_from.take() {
-                    self.shard.wrote_job(clock().saturating_duration_since(at));
-                }
-                Ok(())
-            }
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => {
-                self.blocked_since = Some(clock());
-                Ok(())
-            }
         }
     }
 }

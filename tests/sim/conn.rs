@@ -247,10 +247,12 @@ impl Wire {
         }
     }
 
-    pub fn last_observations(&mut self) -> Vec<Box<Observation>> {
+    pub fn last_observations(&mut self) -> Vec<Observation> {
         match self {
-            Self::V1 { session, .. } => session.last_observation().into_iter().collect(),
-            Self::V2 { session, .. } => session.last_observations().collect(),
+            Self::V1 { session, .. } => {
+                session.last_observation().into_iter().map(|o| *o).collect()
+            }
+            Self::V2 { session, .. } => session.last_observations().map(|o| *o).collect(),
         }
     }
 }

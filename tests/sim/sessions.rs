@@ -442,7 +442,7 @@ impl World {
         conn.live = false;
         if matches!(conn.wire, Wire::V2 { .. }) {
             for seen in conn.wire.last_observations() {
-                self.told(seen.session, session::Output::Observe(seen));
+                self.told(seen.session, session::Output::Observe(Box::new(seen)));
             }
         }
         for of in conn.held.iter().map(|held| held.id).collect::<Vec<_>>() {

@@ -185,9 +185,13 @@ impl Link {
         if matches!(self.phase, Phase::Up(since) if now >= since + PROVEN) {
             self.backoff.reset();
         }
-        self.out.clear();
         self.channel.end();
         self.extranonce_due = None;
+        if !self.out.is_empty() {
+            // What counts as written is: a block may be among it, and the pool may still hear us.
+            let out = std::mem::take(&mut self.out);
+            self.outputs.push_back(Output::Send(out));
+        }
         self.outputs.push_back(Output::Disconnect);
         for end in self.ledger.lose_all() {
             self.outputs.push_back(Output::Settle(end));

@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Takes the newest work of its link; while the miner does not read, newer work only replaces older.
     pub(super) fn worked(&mut self, now: Instant) {
-        if !self.out.is_empty() || self.blocked_since.is_some() {
+        if !self.out.is_clear() {
             self.work_waits = true;
             return;
         }
@@ -78,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let Some(Published { issue, at }) = port.work.borrow().clone() else {
             return;
         };
-        self.job_from = Some(at);
+        self.out.job_from = Some(at);
         self.session.handle_input(now, Input::Issue(&issue));
     }
 }

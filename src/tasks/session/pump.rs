@@ -2,13 +2,17 @@
 //!
 //! Invariant: nothing is read while something waits to be written.
 
-use super::Next;
+use super::super::shard::Shard;
+use super::{Next, clock};
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// A miner that takes nothing for this long is given up.
+const SLOW_READER: Duration = Duration::from_secs(30);
 /// What one read takes at most. Shared by all sessions of a thread: an idle miner holds no buffer.
 const READ: usize = 16 * 1024;
 
@@ -21,69 +25,136 @@ pub(super) fn with_read<T>(len: usize, then: impl FnOnce(&[u8]) -> T) -> T {
     READ_BUF.with_borrow(|buf| then(&buf[..len]))
 }
 
-/// Writes what waits, else reads if it may. `blocked`: the last write did not come to its end.
-pub(super) fn poll_io<S: AsyncRead + AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    stream: &mut S,
-    out: &mut Vec<u8>,
-    blocked: bool,
-    readable: bool,
-) -> Poll<Next> {
-    // Blocked with nothing left: all was taken by the layer below (TLS, Noise), which still holds some of it.
-    if !out.is_empty() || blocked {
-        return match poll_write_all(cx, stream, out) {
-            Poll::Ready(Ok(())) => Poll::Ready(Next::Wrote),
-            Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
-            Poll::Pending => Poll::Pending,
-        };
-    }
-    if !readable {
-        return Poll::Pending;
-    }
-    READ_BUF.with_borrow_mut(|buf| {
-        let mut buf = ReadBuf::new(buf);
-        match Pin::new(stream).poll_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                Poll::Ready(Next::Ended { vanished: false })
-            }
-            // Applied before anything else is awaited, so no other session has touched the buffer.
-            Poll::Ready(Ok(())) => Poll::Ready(Next::Read(buf.filled().len())),
-            Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
-            Poll::Pending => Poll::Pending,
-        }
-    })
+/// What waits to be written to one miner.
+#[derive(Debug, Default)]
+pub(super) struct Outlet {
+    bytes: Vec<u8>,
+    /// Since when the miner does not take it. With nothing left, all was taken by the layer below (TLS, Noise), which still
+    /// holds some of it.
+    blocked_since: Option<Instant>,
+    /// When the pool's newest job in it came.
+    pub(super) job_from: Option<Instant>,
 }
 
-/// Writes all of it; what could not be written stays.
-pub(super) fn poll_write_all<S: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    stream: &mut S,
-    out: &mut Vec<u8>,
-) -> Poll<io::Result<()>> {
-    let mut written = 0;
-    let result = loop {
-        if written == out.len() {
-            break Pin::new(&mut *stream).poll_flush(cx);
+impl Outlet {
+    pub(super) fn push(&mut self, bytes: Vec<u8>) {
+        if self.bytes.is_empty() {
+            self.bytes = bytes;
+        } else {
+            self.bytes.extend_from_slice(&bytes);
         }
-        match Pin::new(&mut *stream).poll_write(cx, &out[written..]) {
-            Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(more)) => written += more,
-            Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-            Poll::Pending => break Poll::Pending,
-        }
-    };
-    if written == out.len() {
-        *out = Vec::new();
-    } else {
-        out.drain(..written);
     }
-    result
+
+    /// Nothing waits: the miner may be read, and told of work.
+    pub(super) fn is_clear(&self) -> bool {
+        self.bytes.is_empty() && self.blocked_since.is_none()
+    }
+
+    /// What the miner takes has left.
+    pub(super) fn is_done(&self) -> bool {
+        self.bytes.is_empty() || self.blocked_since.is_some()
+    }
+
+    /// When the miner is given up.
+    pub(super) fn slow_at(&self) -> Option<Instant> {
+        self.blocked_since.map(|since| since + SLOW_READER)
+    }
+
+    pub(super) fn is_slow(&self, now: Instant) -> bool {
+        self.slow_at().is_some_and(|at| now >= at)
+    }
+
+    /// All of it was taken.
+    pub(super) fn wrote(&mut self) {
+        self.blocked_since = None;
+    }
+
+    /// Writes what can be written at once.
+    pub(super) fn flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        shard: &Shard,
+    ) -> io::Result<()> {
+        if self.is_done() {
+            return Ok(());
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.poll_write_all(&mut cx, stream) {
+            Poll::Ready(Ok(())) => {
+                if let Some(at) = self.job_from.take() {
+                    shard.wrote_job(clock().saturating_duration_since(at));
+                }
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => {
+                self.blocked_since = Some(clock());
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what waits, else reads if it may.
+    pub(super) fn poll_io<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        readable: bool,
+    ) -> Poll<Next> {
+        if !self.is_clear() {
+            return match self.poll_write_all(cx, stream) {
+                Poll::Ready(Ok(())) => Poll::Ready(Next::Wrote),
+                Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+        if !readable {
+            return Poll::Pending;
+        }
+        READ_BUF.with_borrow_mut(|buf| {
+            let mut buf = ReadBuf::new(buf);
+            match Pin::new(stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    Poll::Ready(Next::Ended { vanished: false })
+                }
+                // Applied before anything else is awaited, so no other session has touched the buffer.
+                Poll::Ready(Ok(())) => Poll::Ready(Next::Read(buf.filled().len())),
+                Poll::Ready(Err(_)) => Poll::Ready(Next::Ended { vanished: true }),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+    }
+
+    /// Writes all of it; what could not be written stays.
+    fn poll_write_all<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<io::Result<()>> {
+        let mut written = 0;
+        let result = loop {
+            if written == self.bytes.len() {
+                break Pin::new(&mut *stream).poll_flush(cx);
+            }
+            match Pin::new(&mut *stream).poll_write(cx, &self.bytes[written..]) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(more)) => written += more,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if written == self.bytes.len() {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.drain(..written);
+        }
+        result
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::task::Waker;
 
     /// TLS or Noise over a socket that is full: it takes all, and is done once the socket is.
     struct Layer {
@@ -126,12 +197,15 @@ mod tests {
         let mut layer = Layer {
             socket_takes: false,
         };
-        let mut out = b"a job".to_vec();
-        assert!(poll_write_all(&mut cx, &mut layer, &mut out).is_pending());
-        assert!(out.is_empty(), "the layer has it");
-        assert!(poll_io(&mut cx, &mut layer, &mut out, true, true).is_pending());
+        let mut out = Outlet::default();
+        out.push(b"a job".to_vec());
+        assert!(out.poll_write_all(&mut cx, &mut layer).is_pending());
+        assert!(out.bytes.is_empty(), "the layer has it");
+        // As after a flush.
+        out.blocked_since = Some(clock());
+        assert!(out.poll_io(&mut cx, &mut layer, true).is_pending());
         layer.socket_takes = true;
-        let pushed = poll_io(&mut cx, &mut layer, &mut out, true, true);
+        let pushed = out.poll_io(&mut cx, &mut layer, true);
         assert!(matches!(pushed, Poll::Ready(Next::Wrote)));
     }
 }

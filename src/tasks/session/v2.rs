@@ -10,8 +10,8 @@ use super::super::mail::{DRAIN, Mailbox};
 use super::super::noise::NoiseStream;
 use super::super::shard::Shard;
 use super::super::{ToRouter, Works};
-use super::pump::{poll_io, poll_write_all, with_read};
-use super::{Alarm, Next, SLOW_READER, TURN, clock, reach};
+use super::pump::{Outlet, with_read};
+use super::{Alarm, Next, TURN, clock, reach};
 use crate::machine::Machine;
 use crate::proxy::lease::{ListenerId, SessionId, Submission};
 use crate::proxy::router;
@@ -22,7 +22,6 @@ use crate::stratum::v2::noise::OpenError;
 use crate::work::{Lane, LinkId, Work};
 use smallvec::SmallVec;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -89,8 +88,7 @@ struct Conn<S> {
     listener: ListenerId,
     peer: SocketAddr,
     shard: Arc<Shard>,
-    out: Vec<u8>,
-    blocked_since: Option<Instant>,
+    out: Outlet,
     /// Rings for the drain also where there is no channel; the first channel's too.
     door: Arc<Mailbox>,
     held: Vec<Held>,
@@ -99,7 +97,6 @@ struct Conn<S> {
     /// The waker that the mailboxes know.
     listening: Option<Waker>,
     work_waits: bool,
-    job_from: Option<Instant>,
     close: Option<Close>,
     vanished: bool,
 }
@@ -125,14 +122,12 @@ pub fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
         listener,
         peer,
         shard,
-        out: Vec::new(),
-        blocked_since: None,
+        out: Outlet::default(),
         door: Arc::default(),
         held: Vec::new(),
         shown: true,
         listening: None,
         work_waits: false,
-        job_from: None,
         close: None,
         vanished: false,
     };
@@ -155,16 +150,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let mut now = clock();
         loop {
             now = self.carry_out(now).await;
-            if self.flush().is_err() {
+            if self.out.flush(&mut self.stream, &self.shard).is_err() {
                 self.vanished = true;
                 self.close.get_or_insert(Close::Peer);
                 return;
             }
-            if self.close.is_some() && (self.out.is_empty() || self.blocked_since.is_some()) {
+            if self.close.is_some() && self.out.is_done() {
                 return;
             }
             let pause = self.session.paused_until(now);
-            let may_read = self.out.is_empty() && self.blocked_since.is_none() && pause.is_none();
+            let may_read = self.out.is_clear() && pause.is_none();
             if may_read && self.frames.has_frame() {
                 // Frames that a turn's budget left over are served after the others had theirs.
                 tokio::task::yield_now().await;
@@ -173,8 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 continue;
             }
             let machine = self.session.poll_timeout().map(|(at, _)| at);
-            let slow = self.blocked_since.map(|since| since + SLOW_READER);
-            alarm.set(now, [machine, slow, pause]);
+            alarm.set(now, [machine, self.out.slow_at(), pause]);
             let next = self.event(&mut alarm, may_read).await;
             now = clock();
             self.apply(next, now);
@@ -182,15 +176,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     async fn event(&mut self, alarm: &mut Alarm, readable: bool) -> Next {
-        let blocked = self.blocked_since.is_some();
         poll_fn(|cx| {
             self.listen(cx);
             if self.mail_waits() {
                 return Poll::Ready(Next::Mail(0));
             }
-            if let Poll::Ready(next) =
-                poll_io(cx, &mut self.stream, &mut self.out, blocked, readable)
-            {
+            if let Poll::Ready(next) = self.out.poll_io(cx, &mut self.stream, readable) {
                 return Poll::Ready(next);
             }
             alarm.poll(cx)
@@ -218,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         match next {
             Next::Read(len) => with_read(len, |chunk| self.read_frames(now, chunk)),
             Next::Wrote => {
-                self.blocked_since = None;
+                self.out.wrote();
                 if std::mem::take(&mut self.work_waits) {
                     let links = self.held.iter().filter_map(|held| held.link).collect();
                     self.worked(now, links);
@@ -230,13 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.close.get_or_insert(why);
             }
             Next::Mail(_) => self.open_mail(now),
-            Next::Time
-                if self
-                    .blocked_since
-                    .is_some_and(|since| now >= since + SLOW_READER) =>
-            {
-                self.close = Some(Close::SlowReader);
-            }
+            Next::Time if self.out.is_slow(now) => self.close = Some(Close::SlowReader),
             Next::Time => self.session.handle_timeout(now),
         }
     }
@@ -300,12 +285,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     fn outputs(&mut self, now: Instant, asked: &mut Asked) -> Option<Wait> {
         while let Some(output) = self.session.poll_output() {
             let wait = match output {
-                Output::Send(bytes) if self.out.is_empty() => {
-                    self.out = bytes;
-                    None
-                }
                 Output::Send(bytes) => {
-                    self.out.extend_from_slice(&bytes);
+                    self.out.push(bytes);
                     None
                 }
                 Output::Of(id, output) => self.act(now, id, output, asked),
@@ -456,27 +437,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         };
         let detach = ToRouter::Input(Box::new(detach));
         Some(Wait::Farewell(works, held.attached.then_some(detach)))
-    }
-
-    /// Writes what can be written at once.
-    fn flush(&mut self) -> io::Result<()> {
-        if self.out.is_empty() || self.blocked_since.is_some() {
-            return Ok(());
-        }
-        let mut cx = Context::from_waker(Waker::noop());
-        match poll_write_all(&mut cx, &mut self.stream, &mut self.out) {
-            Poll::Ready(Ok(())) => {
-                if let Some(at) = self.job_from.take() {
-                    self.shard.wrote_job(clock().saturating_duration_since(at));
-                }
-                Ok(())
-            }
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => {
-                self.blocked_since = Some(clock());
-                Ok(())
-            }
-        }
     }
 
     /// The end of the connection and with it of all its channels; nobody is there to be answered.

@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Takes the newest work of these links; while the client does not read, newer work only replaces older.
     pub(super) fn worked(&mut self, now: Instant, links: SmallVec<[LinkId; 2]>) {
-        if !self.out.is_empty() || self.blocked_since.is_some() {
+        if !self.out.is_clear() {
             self.work_waits |= !links.is_empty();
             return;
         }
@@ -92,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             let Some(published) = port.and_then(|port| port.work.borrow().clone()) else {
                 continue;
             };
-            self.job_from = Some(published.at);
+            self.out.job_from = Some(published.at);
             self.session
                 .handle_input(now, Input::Issue(&published.issue));
         }

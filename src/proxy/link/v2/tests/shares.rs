@@ -3,7 +3,9 @@
 use super::*;
 use crate::proxy::link::RefusalKind;
 use crate::proxy::tally::Drop as Dropped;
-use crate::stratum::v2::message::{SubmitSharesError, SubmitSharesExtended, SubmitSharesSuccess};
+use crate::stratum::v2::message::{
+    CloseChannel, SubmitSharesError, SubmitSharesExtended, SubmitSharesSuccess,
+};
 use SettleResult::{Accepted, Rejected, Unknown};
 
 impl World {
@@ -205,6 +207,36 @@ fn shares_on_work_of_an_earlier_block_or_connection_are_dropped_and_blocks_are_n
         panic!()
     };
     assert_eq!((share.nonce, share.job_id), (4, 1), "the block that waited");
+}
+
+#[test]
+fn a_block_that_waited_leaves_even_if_the_same_read_ends_the_connection() {
+    let (mut world, first) = World::up();
+    world.input(Input::Disconnected("reset"));
+    world.submit_of(&first, 4, "farm.rig1", true);
+    world.pass(Duration::from_secs(31));
+    world.input(Input::Connected);
+    world.set_up(0);
+    world.grant(8);
+    world.forget();
+    let mut read = Vec::new();
+    job(1, None).write(&mut read);
+    prev_hash(1).write(&mut read);
+    CloseChannel {
+        channel_id: CHANNEL,
+        reason_code: b"moving",
+    }
+    .write(&mut read);
+    let (mut frames, mut chunk) = (Frames::new(MAX_UP), &read[..]);
+    while let Some(frame) = frames.next(&mut chunk) {
+        let frame = Input::Frame(frame.expect("it is short"));
+        world.link.handle_input(world.now, frame);
+    }
+    world.drain();
+    assert_eq!(world.shares().len(), 1);
+    assert_eq!(world.results(), [Unknown]);
+    let counted = world.link.settled().submitted.shares;
+    assert_eq!(counted, 1, "and it counts as written");
 }
 
 #[test]
