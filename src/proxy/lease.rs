@@ -1,7 +1,9 @@
 //! What falls from the router and the links to a session: its seat, its lease, its work. Latest wins, always.
 
+use crate::stratum::label::machine;
 use crate::work::seen::Seen;
 use crate::work::{Lane, Layout, LinkId, Proof, Share, Work, WorkId};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Names one miner connection for the life of the process.
@@ -83,6 +85,21 @@ pub struct Issue {
     pub v1_clean: Box<[u8]>,
     /// The same with clean jobs false.
     pub v1_keep: Box<[u8]>,
+    /// Of workers whose shares go up on a channel of their own, by their machine's name. Nearly always there are none.
+    pub own: Option<Arc<OwnIssues>>,
+}
+
+/// What workers with a channel of their own mine instead; theirs have no `own`.
+pub type OwnIssues = HashMap<Arc<str>, Arc<Issue>>;
+
+impl Issue {
+    /// What a worker is to mine who has seen work of this link up to that generation: not of a channel of its own that
+    /// has not come as far yet, or it would be led back to an older block.
+    pub fn of(self: Arc<Self>, worker: &str, known: Option<u64>) -> Arc<Self> {
+        let own = self.own.as_ref().and_then(|own| own.get(machine(worker)));
+        let own = own.filter(|own| known.is_none_or(|known| own.work.generation >= known));
+        own.cloned().unwrap_or(self)
+    }
 }
 
 /// A share that is to go to the pool its work came from.

@@ -37,7 +37,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
-use workshop::{Terms, Workshop};
+use workshop::{Blocks, Terms, Workshop};
 
 /// A pool is dead without a job this long after the connection or the login (STRATUM.md section 2) ...
 const FIRST_JOB: Duration = Duration::from_secs(15);
@@ -99,6 +99,7 @@ pub struct Link {
     /// The bound that `job` is credited by: a later one is for later jobs.
     job_bound: Option<Bound>,
     workshop: Workshop,
+    blocks_seen: Blocks,
     issued_at: Option<Instant>,
     refresh_wanted: bool,
     last_byte: Instant,
@@ -133,6 +134,7 @@ impl Link {
             job: None,
             job_bound: None,
             workshop: Workshop::new(config.id, ids),
+            blocks_seen: Blocks::default(),
             issued_at: None,
             refresh_wanted: false,
             last_byte: now,
@@ -238,7 +240,8 @@ impl Link {
             version_mask: self.version_mask.unwrap_or(0),
         };
         let generation = self.workshop.generation();
-        match self.workshop.make(now, job, &terms, clean) {
+        let blocks = &mut self.blocks_seen;
+        match self.workshop.make(now, job, &terms, clean, blocks) {
             Ok(issue) => {
                 if self.workshop.generation() != generation {
                     self.outputs.push_back(Output::Event(Event::NewBlock));

@@ -326,6 +326,7 @@ impl World {
         let issue = Arc::new(Issue {
             v1_clean: Box::default(),
             v1_keep: Box::default(),
+            own: None,
             work: Arc::new(self.work(parts)),
         });
         self.input(Input::Issue(&issue));
