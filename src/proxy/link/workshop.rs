@@ -41,6 +41,11 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
+    /// The newest generation of any channel.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// The generation of clean work on this block, of a channel that had `old`: a new one, unless another channel has begun it.
     fn next(&self, old: u64, prev_hash: &[u8; 32]) -> u64 {
         let begun = self.newest > old && self.prev_hash == *prev_hash;
@@ -81,6 +86,11 @@ impl Workshop {
             channel,
             ..Self::new(self.link, self.ids.clone())
         }
+    }
+
+    /// Which channel's it is.
+    pub(super) fn channel(&self) -> u32 {
+        self.channel
     }
 
     /// The newest work.

@@ -157,7 +157,7 @@ impl Link {
                 self.outputs.push_back(Output::Settle(end));
             }
         }
-        self.close_channel();
+        self.close_channels();
         true
     }
 }
