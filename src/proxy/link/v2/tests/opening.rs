@@ -190,10 +190,16 @@ fn a_pool_without_extensions_is_worked_for_in_the_name_of_the_account() {
         let work = world.first_job();
         world.forget();
         world.submit(&work, 1);
-        let [FromMiner::SubmitSharesExtended(share)] = world.said()[..] else {
-            panic!();
+        // And then a channel is asked for that bears the worker's name.
+        let [
+            FromMiner::SubmitSharesExtended(share),
+            FromMiner::OpenExtendedMiningChannel(open),
+        ] = world.said()[..]
+        else {
+            panic!("{:?}", world.said());
         };
-        assert!(share.tlv.is_empty());
+        assert_eq!((share.channel_id, share.tlv), (CHANNEL, &b""[..]));
+        assert_eq!(open.user_identity, b"account.rig1");
     }
 }
 
