@@ -10,7 +10,7 @@
 //! until its channel is open, and where several workers share one connection below, a worker's shares come under the name
 //! of that channel. Invariant: a worker whose channel is refused or lost mines on for the account's.
 
-mod channels;
+pub(super) mod channels;
 
 use super::super::job::Bound;
 use super::super::{Identity, Link, Phase};

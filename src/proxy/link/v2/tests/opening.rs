@@ -1,5 +1,6 @@
 //! From the first byte to an open channel.
 
+use super::workers::by_worker;
 use super::*;
 use crate::stratum::v2::message::{
     ChannelEndpointChanged, CloseChannel, Numbers, OpenMiningChannelError, REQUIRES_FIXED_VERSION,
@@ -386,11 +387,4 @@ fn a_pool_that_does_not_answer_within_15_s_is_left() {
     assert_eq!(world.down(), None);
     world.pass(Duration::from_millis(1));
     assert!(world.down().is_some());
-}
-
-fn by_worker() -> Config {
-    Config {
-        identity: Identity::Worker,
-        ..config()
-    }
 }

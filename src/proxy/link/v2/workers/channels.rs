@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 /// beyond them stay on the account's.
 pub(in super::super) const CHANNELS: usize = 1024;
 /// Openings that wait for their answer: a thousand workers are back on their channels after 64 round trips.
-const OPENINGS: usize = 16;
+pub(in super::super) const OPENINGS: usize = 16;
 /// So many refusals in a row say that this pool opens no more on this connection.
-const REFUSALS: u32 = 16;
+pub(in super::super) const REFUSALS: u32 = 16;
 /// Without a share for so long, a worker is forgotten.
 const AWAY: Duration = Duration::from_secs(3600);
 /// The longest name that a channel can have (STR0_255).
