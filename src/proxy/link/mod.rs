@@ -243,6 +243,7 @@ impl Link {
         let blocks = &mut self.blocks_seen;
         match self.workshop.make(now, job, &terms, clean, blocks) {
             Ok(issue) => {
+                self.channel.idle_since = None;
                 if self.workshop.generation() != generation {
                     let prev_hash = &issue.work.prev_hash;
                     self.channel.workers.overtaken(now, prev_hash);

@@ -202,10 +202,6 @@ impl Link {
         self.job_bound = self.bound;
         self.job = Some(active.job);
         self.issue(now, clean);
-        let current = self.workshop.current();
-        if current.is_some_and(|current| current.id >= self.valid_from) {
-            self.channel.idle_since = None;
-        }
     }
 
     /// For jobs to come and those kept, not for the one that is mined.
