@@ -120,3 +120,39 @@ pub struct Submission {
     /// At or below the network target: goes first, is never dropped silently.
     pub block: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::Parts;
+
+    fn issue(id: u32, generation: u64, own: Option<Arc<OwnIssues>>) -> Arc<Issue> {
+        let parts = Parts {
+            id: WorkId(id),
+            generation,
+            ..Parts::default()
+        };
+        Arc::new(Issue {
+            work: Arc::new(Work::new(parts).unwrap()),
+            v1_clean: Box::default(),
+            v1_keep: Box::default(),
+            own,
+        })
+    }
+
+    #[test]
+    fn a_worker_has_its_own_work_by_its_machine_unless_it_has_come_further_than_that() {
+        let own: OwnIssues = [("rig1".into(), issue(2, 7, None))].into();
+        let account = issue(1, 8, Some(Arc::new(own)));
+        for (worker, known, id) in [
+            ("farm.rig1", None, 2),
+            ("rig1", Some(7), 2),
+            ("rig1", Some(8), 1),
+            ("rig2", None, 1),
+            ("rig1.farm", None, 1),
+        ] {
+            let given = account.clone().of(worker, known);
+            assert_eq!(given.work.id, WorkId(id), "{worker} {known:?}");
+        }
+    }
+}

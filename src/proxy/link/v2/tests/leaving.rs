@@ -51,7 +51,7 @@ fn a_worker_that_is_refused_a_channel_stays_on_the_accounts_until_the_next_conne
     assert_eq!(world.opens().len(), 1, "and asked again");
 }
 
-// sv2: 5.3.4 extranonce_size is at least what was asked for
+// sv2: 5.3.9 a channel that we do not use is closed
 #[test]
 fn a_channel_with_too_little_extranonce_is_given_back_and_one_with_just_enough_is_used() {
     for (size, is_used) in [(7, false), (8, true), (32, true), (33, false)] {
@@ -79,7 +79,7 @@ fn an_id_that_is_in_use_makes_no_second_channel() {
     }
 }
 
-// sv2: 5.3.9 CloseChannel ends one channel
+// sv2: 5.3.9 CloseChannel ends the channel, or all of a group
 #[test]
 fn a_channel_that_the_pool_closes_takes_its_worker_back_to_the_accounts_and_nobody_else() {
     let (mut world, account) = World::two();

@@ -161,7 +161,6 @@ fn prev_hash_for(channel: u32) -> SetNewPrevHash {
     block_for(channel, 1, [0x77; 32])
 }
 
-// sv2: 5.3.4 user_identity names whose channel it is
 #[test]
 fn a_worker_gets_a_channel_in_its_name_at_its_first_share_and_mines_on_it_from_its_first_job_on() {
     let (mut world, account) = World::nameless();
@@ -191,7 +190,7 @@ fn no_channel_is_asked_for_where_all_come_under_one_name() {
     assert!(world.mines_on("rig1", &work).is_empty());
 }
 
-// sv2: 5.3.16 a job for a channel is for that one, one for a group for all in it
+// sv2: 5.2.3 what is sent to a group reaches its channels
 #[test]
 fn jobs_and_blocks_of_a_channel_reach_it_alone_and_those_of_the_group_every_one() {
     let (mut world, _) = World::two();
@@ -233,8 +232,8 @@ fn a_new_block_of_one_channel_makes_shares_of_no_other_stale() {
     assert_eq!(channels, [SECOND, CHANNEL]);
 }
 
-// sv2: 5.3.13 SubmitShares.Success is of one channel
-// sv2: 5.3.14 SubmitShares.Error is of one channel
+// sv2: 5.3.13 one SubmitShares.Success acknowledges every share up to its number
+// sv2: 5.3.14 SubmitShares.Error refuses one share
 #[test]
 fn an_answer_on_one_channel_ends_shares_of_no_other() {
     let (mut world, account) = World::two();
@@ -273,8 +272,7 @@ fn an_answer_on_one_channel_ends_shares_of_no_other() {
     assert_eq!(world.link.settled().in_flight.shares, 0);
 }
 
-// sv2: 5.3.21 a target is its channel's, for the jobs that come
-// sv2: 5.3.8 an extranonce prefix is its channel's, for the jobs that come
+// sv2: 5.3.21 a target counts for later jobs and for future jobs that are here, not for the active one
 #[test]
 fn a_target_and_a_prefix_of_one_channel_are_for_its_next_job_alone() {
     let (mut world, account) = World::two();
@@ -321,8 +319,7 @@ fn a_renewal_that_a_worker_waits_for_is_not_lost_in_a_job_of_the_account_alone()
     assert!(world.work_of("rig1").id > before.id);
 }
 
-// sv2: 5.3.4 nominal_hash_rate is that of the channel's miners
-// sv2: 5.3.7 UpdateChannel says when it has changed
+// sv2: 5.3.7 a proxy tells of changes below by UpdateChannel
 #[test]
 fn the_pool_is_told_what_each_channel_is_for_and_the_account_has_the_rest() {
     let mut world = World::connected(by_worker());

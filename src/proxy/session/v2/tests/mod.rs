@@ -8,6 +8,7 @@ mod channels;
 mod jobs;
 mod lanes;
 mod limits;
+mod own;
 mod setup;
 mod shares;
 
