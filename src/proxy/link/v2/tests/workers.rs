@@ -357,5 +357,5 @@ fn the_pool_is_told_what_each_channel_is_for_and_the_account_has_the_rest() {
     let worker = told(FIRST).expect("it has grown");
     assert!(worker > 0.25 * share && worker < share, "{worker} {share}");
     let rest = told(CHANNEL).unwrap_or(4e12);
-    assert!(rest >= 1e12 && rest <= 4e12, "{rest}");
+    assert!((1e12..=4e12).contains(&rest), "{rest}");
 }
