@@ -24,11 +24,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Workers remembered; those who were refused a channel count too.
-const KNOWN: usize = 4096;
+pub(super) const KNOWN: usize = 4096;
 /// An opening that is not answered this long holds up no other.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Shares without an answer for each: pools acknowledge in batches, SRI's ten at a time.
-const UNANSWERED: usize = 64;
+pub(super) const UNANSWERED: usize = 64;
 /// How often that and the rates are looked at.
 const CHECK: Duration = Duration::from_secs(5);
 /// One share says little of a rate: it counts as if it had taken this long.
@@ -93,6 +93,12 @@ impl Workers {
                 self.wanted.push_back(machine.clone());
             }
         }
+    }
+
+    /// Workers remembered.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.known.len()
     }
 
     pub(in super::super) fn are_none(&self) -> bool {

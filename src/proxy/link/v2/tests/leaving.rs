@@ -2,7 +2,9 @@
 
 use super::workers::{FIRST, NEXT, SECOND, block_for, job_for};
 use super::*;
+use crate::proxy::link::ledger::OUTSTANDING;
 use crate::proxy::link::v2::workers::channels::{CHANNELS, OPENINGS, REFUSALS};
+use crate::proxy::link::v2::workers::{KNOWN, UNANSWERED};
 use crate::proxy::tally::Drop as Dropped;
 use crate::stratum::v2::message::CloseChannel;
 use SettleResult::{Accepted, Unknown};
@@ -289,6 +291,40 @@ fn there_are_so_many_channels_for_workers_and_not_one_more() {
     world.closed(1000);
     let asked = world.mines_on("last", &account);
     assert_eq!(asked, ["account.last"], "there is room again");
+}
+
+#[test]
+fn so_many_workers_are_remembered_and_not_one_more() {
+    let (mut world, account) = World::nameless();
+    for rig in 0..KNOWN {
+        assert_eq!(world.link.channel.workers.known(), rig);
+        world.mines_on(&format!("rig{rig}"), &account);
+    }
+    world.mines_on("last", &account);
+    assert_eq!(world.link.channel.workers.known(), KNOWN);
+}
+
+#[test]
+fn a_channel_keeps_two_future_jobs_and_of_three_the_newest() {
+    for (jobs, is_there) in [(2, true), (3, false)] {
+        let (mut world, account) = World::two();
+        (2..2 + jobs).for_each(|id| world.told(frame!(job_for(FIRST, id, None))));
+        world.told(frame!(block_for(FIRST, 2, NEXT)));
+        assert_eq!(world.work_of("rig1").id != account.id, is_there);
+    }
+}
+
+#[test]
+fn each_channel_may_have_a_batch_of_shares_unanswered_more() {
+    let (mut world, account) = World::two();
+    world.acknowledges();
+    let most = OUTSTANDING + 2 * UNANSWERED;
+    (0..most as u32).for_each(|nonce| world.submit_of(&account, nonce, "rig0", false));
+    world.forget_outputs();
+    assert_eq!(world.link.settled().in_flight.shares, most as u64);
+    world.submit_of(&account, 0, "rig0", false);
+    let full = SettleResult::Dropped(Dropped::LinkFull);
+    assert_eq!(world.results(), [full]);
 }
 
 #[test]
