@@ -193,6 +193,7 @@ impl Link {
         self.config.identity == Identity::Worker
             && self.channel.nameless
             && !self.draining
+            && !self.excluded()
             && matches!(self.phase, Phase::Up(_))
     }
 
@@ -251,7 +252,9 @@ impl Link {
         if !std::mem::take(&mut self.channel.workers.changed) {
             return None;
         }
-        let account = self.workshop.issued()?;
+        // Of another layout it is not to be mined; the next that is takes theirs with it.
+        let of_layout = |issue: &&Arc<Issue>| Some(issue.work.layout) == self.layout;
+        let account = self.workshop.issued().filter(of_layout)?;
         let channels = self.channel.workers.channels.iter();
         let shown = channels.filter_map(|own| Some((own.machine.clone(), own.shown()?.clone())));
         let own: OwnIssues = shown.collect();

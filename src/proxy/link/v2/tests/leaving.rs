@@ -294,6 +294,22 @@ fn there_are_so_many_channels_for_workers_and_not_one_more() {
 }
 
 #[test]
+fn work_of_another_layout_is_not_told_again_for_a_workers_sake() {
+    let (mut world, _) = World::two();
+    // The account's channel has no job now that could be made work of the new layout.
+    world.told(frame!(block_for(CHANNEL, 9, NEXT)));
+    world.input(Input::Layout(Layout { lane: 2, rolled: 4 }));
+    world.forget_outputs();
+    world.gives(SECOND + 1, 8);
+    world.begins(SECOND + 1);
+    assert!(world.works().is_empty());
+    world.told(frame!(job_for(CHANNEL, 10, Some(NTIME))));
+    let works = ["rig0", "rig2"].map(|worker| world.work_of(worker));
+    assert!(works.iter().all(|work| work.layout.lane == 2));
+    assert_ne!(works[0].id, works[1].id);
+}
+
+#[test]
 fn so_many_workers_are_remembered_and_not_one_more() {
     let (mut world, account) = World::nameless();
     for rig in 0..KNOWN {
