@@ -192,6 +192,7 @@ impl World {
         let issue = Arc::new(Issue {
             v1_clean: Box::default(),
             v1_keep: Box::default(),
+            own: None,
             work: Arc::new(work.expect("within limits")),
         });
         self.jobs.push((self.works, self.ntime));

@@ -72,6 +72,7 @@ pub(crate) fn issue(serial: u32) -> Arc<Issue> {
         work: Arc::new(work(serial)),
         v1_clean: Box::default(),
         v1_keep: Box::default(),
+        own: None,
     })
 }
 

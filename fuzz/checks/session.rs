@@ -337,6 +337,7 @@ impl<'a> World<'a> {
         let issue = Arc::new(Issue {
             v1_clean: notification::notify(&work, true),
             v1_keep: notification::notify(&work, false),
+            own: None,
             work,
         });
         self.works.push(issue.clone());

@@ -205,9 +205,14 @@ impl<'a> World<'a> {
         if count == 0 || self.shares == MOST_SHARES {
             return;
         }
-        let work = self.works[count - 1 - usize::from(age) % count]
-            .work
-            .clone();
+        let worker: Arc<str> = format!("farm.w{worker}").into();
+        let issue = self.works[count - 1 - usize::from(age) % count].clone();
+        // Now and then a worker's share is on the account's work although there is its own.
+        let work = if age >= 128 {
+            issue.work.clone()
+        } else {
+            issue.of(&worker, None).work.clone()
+        };
         self.shares += 1;
         let nonce = self.shares;
         let make = |worker: Arc<str>| Submission {
@@ -227,7 +232,6 @@ impl<'a> World<'a> {
             },
             block,
         };
-        let worker: Arc<str> = format!("farm.w{worker}").into();
         let share = make(worker.clone());
         let given = Given {
             share: make(worker.clone()),
@@ -288,7 +292,7 @@ impl<'a> World<'a> {
                 self.settled += 1;
                 match end.result {
                     SettleResult::Dropped(_) => self.dropped += 1,
-                    SettleResult::Unknown => {}
+                    SettleResult::Unknown => self.pool.lost(&end.worker),
                     _ => self.last.push(end),
                 }
             }

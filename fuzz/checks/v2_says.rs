@@ -3,6 +3,7 @@
 //! Invariant: what opens a channel, makes a job or ends a share is said nowhere else, so the reference misses nothing.
 
 use crate::v2_link::{Socket, World};
+use crate::v2_pool::Own;
 use sluice::machine::Machine;
 use sluice::proxy::link::{Input, SettleResult, Settlement};
 use sluice::stratum::v2::frame::{Frame, HEADER, Header};
@@ -93,6 +94,9 @@ impl World<'_> {
         let Some((request_id, _)) = self.pool.opens.pop_first() else {
             return;
         };
+        if self.pool.workers.remove(&request_id) {
+            return self.grant_own(request_id);
+        }
         let first = self.pool.channel.is_none();
         let size = self.program.pick(&[8, 8, 16, 4, 32, 0, 33]);
         let target = self.target();
@@ -110,6 +114,34 @@ impl World<'_> {
             group_channel_id: 3,
         };
         self.told(|out| told.write(out));
+    }
+
+    /// A channel for a worker, mostly as it must be.
+    fn grant_own(&mut self, request_id: u32) {
+        let size = self.program.pick(&[8, 8, 8, 16, 4, 0, 33]);
+        let (high, used) = (1000 + request_id, 1000);
+        let channel_id = self.program.pick(&[high, high, high, used, 7]);
+        let mut prefix = vec![0xb0];
+        prefix.extend(request_id.to_be_bytes());
+        let own = Own::new(channel_id, size, prefix.clone());
+        self.pool.owns.push(own);
+        let told = OpenExtendedMiningChannelSuccess {
+            request_id,
+            channel_id,
+            target: self.target(),
+            extranonce_size: size,
+            extranonce_prefix: &prefix,
+            group_channel_id: 3,
+        };
+        self.told(|out| told.write(out));
+    }
+
+    /// Now and then what is neither ours nor our group's is a worker's.
+    fn addressed(&self, channel: u32) -> u32 {
+        match self.pool.owns.last() {
+            Some(own) if channel == 99 => own.id,
+            _ => channel,
+        }
     }
 
     fn target(&mut self) -> [u8; 32] {
@@ -141,7 +173,7 @@ impl World<'_> {
             few => usize::from(few % 3),
         };
         let told = NewExtendedMiningJob {
-            channel_id: CHANNELS[usize::from(kind) % 4],
+            channel_id: self.addressed(CHANNELS[usize::from(kind) % 4]),
             job_id,
             min_ntime,
             version: 0x2000_0000,
@@ -164,6 +196,7 @@ impl World<'_> {
     }
 
     pub(crate) fn told_prev_hash(&mut self, channel_id: u32, job_id: u32, kind: u8) {
+        let channel_id = self.addressed(channel_id);
         let told = SetNewPrevHash {
             channel_id,
             job_id,
@@ -171,7 +204,7 @@ impl World<'_> {
             min_ntime: [0x684e_e180, 0x684e_e1ff, u32::MAX, 0][usize::from(kind >> 1) % 4],
             nbits: [0x1703_4219, 0x1703_4219, 0x207f_ffff, 0][usize::from(kind >> 3) % 4],
         };
-        if self.pool.channel.is_some() && channel_id != 99 {
+        if self.pool.channel.is_some() && [7, 3].contains(&channel_id) {
             let newest = self.pool.newest.as_ref();
             self.pool.valid_from = newest.map_or(0, |newest| newest.work.id.0 + 1);
             self.pool.tip = Some((told.prev_hash, told.min_ntime));
@@ -247,6 +280,13 @@ impl World<'_> {
                 self.told(|out| told.write(out));
             }
             160 if self.socket == Socket::Open => self.input(Input::Overlong),
+            161..=176 => {
+                let told = CloseChannel {
+                    channel_id: self.addressed(99),
+                    reason_code: b"full",
+                };
+                self.told(|out| told.write(out));
+            }
             _ => {
                 self.machine.handle_timeout(self.now);
                 self.drain();
@@ -275,16 +315,21 @@ impl World<'_> {
         let Some(last) = self.some_share(place) else {
             return;
         };
-        let mut open = self.pool.shares.split_off(&(last + 1));
-        std::mem::swap(&mut open, &mut self.pool.shares);
+        let channel_id = self.pool.shares[&last].0;
+        let before = self.pool.shares.len();
+        let ended = |number: u32, of: u32| of == channel_id && number <= last;
+        self.pool
+            .shares
+            .retain(|number, (of, _)| !ended(*number, *of));
+        let open = before - self.pool.shares.len();
         let told = SubmitSharesSuccess {
-            channel_id: 7,
+            channel_id,
             last_sequence_number: last,
             new_submits_accepted_count: u32::from(self.program.byte()),
             new_shares_sum: 0,
         };
         self.told(|out| told.write(out));
-        assert_eq!(self.last.len(), open.len(), "shares without their end");
+        assert_eq!(self.last.len(), open, "shares without their end");
         let good = |end: &Settlement| end.result == SettleResult::Accepted;
         assert!(self.last.iter().all(good));
         // A second answer changes nothing.
@@ -297,10 +342,11 @@ impl World<'_> {
         let Some(sequence_number) = self.some_share(place) else {
             return;
         };
-        let nonce = self.pool.shares.remove(&sequence_number);
+        let (channel_id, nonce) = self.pool.shares[&sequence_number];
+        self.pool.shares.remove(&sequence_number);
         let codes: [&[u8]; 4] = [b"stale-share", b"duplicate-share", b"", b"\xff\0"];
         let told = SubmitSharesError {
-            channel_id: 7,
+            channel_id,
             sequence_number,
             error_code: self.program.pick(&codes),
         };
@@ -309,7 +355,7 @@ impl World<'_> {
             panic!("{} ends of one share", self.last.len());
         };
         assert!(matches!(end.result, SettleResult::Rejected(_)));
-        let given = &self.pool.given[&nonce.expect("one of these")];
+        let given = &self.pool.given[&nonce];
         assert_eq!(end.worker, given.share.worker);
     }
 

@@ -238,6 +238,7 @@ impl<'a> World<'a> {
         let issue = Arc::new(Issue {
             v1_clean: Box::default(),
             v1_keep: Box::default(),
+            own: None,
             work: Arc::new(work.expect("within limits")),
         });
         self.works.push(issue.clone());

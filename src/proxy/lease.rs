@@ -1,7 +1,9 @@
 //! What falls from the router and the links to a session: its seat, its lease, its work. Latest wins, always.
 
+use crate::stratum::label::machine;
 use crate::work::seen::Seen;
 use crate::work::{Lane, Layout, LinkId, Proof, Share, Work, WorkId};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Names one miner connection for the life of the process.
@@ -83,6 +85,21 @@ pub struct Issue {
     pub v1_clean: Box<[u8]>,
     /// The same with clean jobs false.
     pub v1_keep: Box<[u8]>,
+    /// Of workers whose shares go up on a channel of their own, by their machine's name. Nearly always there are none.
+    pub own: Option<Arc<OwnIssues>>,
+}
+
+/// What workers with a channel of their own mine instead; theirs have no `own`.
+pub type OwnIssues = HashMap<Arc<str>, Arc<Issue>>;
+
+impl Issue {
+    /// What a worker is to mine who has seen work of this link up to that generation: not of a channel of its own that
+    /// has not come as far yet, or it would be led back to an older block.
+    pub fn of(self: Arc<Self>, worker: &str, known: Option<u64>) -> Arc<Self> {
+        let own = self.own.as_ref().and_then(|own| own.get(machine(worker)));
+        let own = own.filter(|own| known.is_none_or(|known| own.work.generation >= known));
+        own.cloned().unwrap_or(self)
+    }
 }
 
 /// A share that is to go to the pool its work came from.
@@ -102,4 +119,40 @@ pub struct Submission {
     pub proof: Proof,
     /// At or below the network target: goes first, is never dropped silently.
     pub block: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::Parts;
+
+    fn issue(id: u32, generation: u64, own: Option<Arc<OwnIssues>>) -> Arc<Issue> {
+        let parts = Parts {
+            id: WorkId(id),
+            generation,
+            ..Parts::default()
+        };
+        Arc::new(Issue {
+            work: Arc::new(Work::new(parts).unwrap()),
+            v1_clean: Box::default(),
+            v1_keep: Box::default(),
+            own,
+        })
+    }
+
+    #[test]
+    fn a_worker_has_its_own_work_by_its_machine_unless_it_has_come_further_than_that() {
+        let own: OwnIssues = [("rig1".into(), issue(2, 7, None))].into();
+        let account = issue(1, 8, Some(Arc::new(own)));
+        for (worker, known, id) in [
+            ("farm.rig1", None, 2),
+            ("rig1", Some(7), 2),
+            ("rig1", Some(8), 1),
+            ("rig2", None, 1),
+            ("rig1.farm", None, 1),
+        ] {
+            let given = account.clone().of(worker, known);
+            assert_eq!(given.work.id, WorkId(id), "{worker} {known:?}");
+        }
+    }
 }

@@ -32,6 +32,12 @@ pub fn worker_label(name: impl AsRef<[u8]>) -> String {
     label
 }
 
+/// The machine that a worker's name stands for: what follows its last dot; all of it if that is nothing.
+pub fn machine(worker: &str) -> &str {
+    let last = worker.rsplit('.').next().filter(|last| !last.is_empty());
+    last.unwrap_or(worker)
+}
+
 /// A peer's words for a person: printable ASCII, `?` for every other character, at most `max` of them.
 pub fn printable(text: &str, max: usize) -> String {
     text.chars()

@@ -56,6 +56,7 @@ pub const MAX_EXTRANONCE2: u8 = 254;
 pub struct Parts {
     pub id: WorkId,
     pub link: LinkId,
+    pub channel: u32,
     pub epoch: u32,
     pub pool_job: Box<str>,
     pub generation: u64,
@@ -81,6 +82,7 @@ impl Default for Parts {
         Self {
             id: WorkId(1),
             link: LinkId(0),
+            channel: 0,
             epoch: 0,
             pool_job: "1".into(),
             generation: 0,
@@ -125,11 +127,15 @@ pub struct Work {
     pub id: WorkId,
     /// The link it came from.
     pub link: LinkId,
+    /// Which of the link's channels, by its own count: a share goes up on this one alone. 0: the one of the account, which
+    /// is all there is on most links.
+    pub channel: u32,
     /// Which connection of that link; a share for an earlier one cannot be submitted any more.
     pub epoch: u32,
     /// The pool's own job id, to be echoed in the submit.
     pub pool_job: Box<str>,
-    /// Grows with every clean job of the link; an older generation is stale.
+    /// Grows with every clean job of the link; an older generation of its channel is stale. Works of one generation are on one
+    /// block, whatever channel they came from.
     pub generation: u64,
     /// Hash of the previous block, in header byte order.
     pub prev_hash: [u8; 32],
@@ -176,6 +182,7 @@ impl Work {
         Ok(Self {
             id: parts.id,
             link: parts.link,
+            channel: parts.channel,
             epoch: parts.epoch,
             pool_job: parts.pool_job,
             generation: parts.generation,

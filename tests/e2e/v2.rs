@@ -3,7 +3,8 @@
 use crate::lab::*;
 use sluice::sim::fleet::{Fleet, FleetConfig, FleetHandle, Protocol};
 use sluice::sim::judge::Reason;
-use sluice::sim::v2::{self, KindV2, MinerConfigV2, PoolConfigV2};
+use sluice::sim::v2::pool::PoolHandleV2;
+use sluice::sim::v2::{self, Extensions, KindV2, MinerConfigV2, PoolConfigV2};
 use sluice::sim::{MinerConfig, PoolConfig, PoolStats};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +16,9 @@ const SECRET: &str = "0101010101010101010101010101010101010101010101010101010101
 const MINERS: usize = 12;
 /// Shares before a new block, and after it.
 const ENOUGH: u64 = 60;
+
+/// Those of [`MIXED`], by what follows the dot; a proxy's channels are workers of their own.
+const WORKERS: [&str; 7] = ["1", "2", "3", "4", "4_1", "4_2", "4_3"];
 
 const V1: &[Protocol] = &[Protocol::V1];
 const V2: &[Protocol] = &[
@@ -125,6 +129,79 @@ fn pairing(name: &str, kinds: &[Protocol], pool: &SimPool) {
     );
 }
 
+#[test]
+fn at_a_v2_pool_without_0x0002_every_worker_is_counted_on_a_channel_of_its_own() {
+    workers_apart("apart-grouped", Extensions::Refused, true);
+}
+
+#[test]
+fn and_so_it_is_at_one_that_is_silent_about_extensions_and_knows_no_groups() {
+    workers_apart("apart-silent", Extensions::Silent, false);
+}
+
+/// A miner of each kind: the pool's count of each worker is that of its channel, but for what came before it was open.
+fn workers_apart(name: &str, extensions: Extensions, groups: bool) {
+    let sim = v2_pool_of(PoolConfigV2 {
+        extensions,
+        groups,
+        ..easy_v2_pool()
+    });
+    let pool = format!(
+        "[[pool]]\nname = \"{name}\"\nurl = \"{}\"\nuser = \"acct.{{worker}}\"\nshares_per_second = 100.0\n",
+        sim.url()
+    );
+    let api = "[api]\nworker_metrics = true\nlisten = \"127.0.0.1:0\"\n";
+    let toml = lab(&[pool, authority()].concat());
+    let toml = toml.replace("[api]\nlisten = \"127.0.0.1:0\"\n", api);
+    let proxy = Proxy::start(&toml);
+    proxy.wait_up(name);
+    let fleet = fleet_of(proxy.listeners[0], MIXED, MIXED.len());
+    let users = || sim.stats().pool.users;
+    let at_least = |shares: u64| {
+        eventually("every worker mines on a channel of its own", || {
+            let users = users();
+            let count = |name| users.get(&format!("acct.{name}"));
+            let enough = |name| count(name).is_some_and(|user| user.accepted >= shares);
+            WORKERS.into_iter().all(enough).then_some(())
+        });
+    };
+    at_least(3);
+    let before_channels = users()["acct.sluice"].accepted;
+    sim.new_block();
+    at_least(8);
+    let gone = fleet.stats().disconnects;
+    let stats = finish(&fleet);
+    assert_eq!(stats.violations, BTreeMap::new(), "what miners noticed");
+    assert_eq!((gone, stats.unanswered), (0, 0));
+    assert_eq!(
+        stats.rejected_total(),
+        stats.stale(),
+        "{:?}",
+        stats.rejected
+    );
+    eventually("all shares are settled", || {
+        let seen = proxy.pool(name);
+        (seen.accepted.shares == seen.submitted.shares).then_some(())
+    });
+    let (there, users) = (sim.stats(), users());
+    let stale = there.pool.rejected.get(&Reason::Stale).copied();
+    let refused = there.pool.rejected.values().sum::<u64>();
+    assert_eq!(refused, stale.unwrap_or(0), "only a race at the new block");
+    assert_eq!(there.extended_total, 1 + WORKERS.len() as u64);
+    assert_eq!(users["acct.sluice"].accepted, before_channels);
+    let metrics = proxy.get("/metrics/workers");
+    let mut early = 0;
+    for name in WORKERS {
+        let series = format!(
+            "sluice_worker_shares_total{{worker=\"sim.{name}\",side=\"pool\",result=\"accepted\"}} "
+        );
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
+        let forwarded: u64 = line.expect(&series).parse().expect("a count");
+        early += forwarded - users[&format!("acct.{name}")].accepted;
+    }
+    assert_eq!(early, before_channels, "the rest came under the account");
+}
+
 fn refused(fleet: &FleetHandle) -> Vec<(String, BTreeMap<i64, u64>)> {
     fleet
         .per_miner()
@@ -149,6 +226,10 @@ fn authority() -> String {
 }
 
 fn fleet(to: SocketAddr, kinds: &[Protocol]) -> FleetHandle {
+    fleet_of(to, kinds, MINERS)
+}
+
+fn fleet_of(to: SocketAddr, kinds: &[Protocol], miners: usize) -> FleetHandle {
     let _inside = RUNTIME.enter();
     Fleet::start(FleetConfig {
         protocols: kinds.to_vec(),
@@ -161,7 +242,7 @@ fn fleet(to: SocketAddr, kinds: &[Protocol]) -> FleetHandle {
             ..MinerConfigV2::default()
         },
         cpu_share: 0.3,
-        ..FleetConfig::new(to, MINERS)
+        ..FleetConfig::new(to, miners)
     })
 }
 
@@ -179,14 +260,21 @@ fn v1_pool() -> SimPool {
 }
 
 fn v2_pool() -> SimPool {
-    let _inside = RUNTIME.enter();
-    let config = PoolConfigV2 {
+    SimPool::V2(v2_pool_of(easy_v2_pool()))
+}
+
+fn easy_v2_pool() -> PoolConfigV2 {
+    PoolConfigV2 {
         seed: 12,
         difficulty: EASY,
         ..PoolConfigV2::default()
-    };
+    }
+}
+
+fn v2_pool_of(config: PoolConfigV2) -> PoolHandleV2 {
+    let _inside = RUNTIME.enter();
     let any = (Ipv4Addr::LOCALHOST, 0).into();
-    SimPool::V2(v2::pool::start(any, config).expect("loopback has a free port"))
+    v2::pool::start(any, config).expect("loopback has a free port")
 }
 
 impl SimPool {

@@ -24,8 +24,9 @@ pub enum Look {
     Frozen(usize, usize, Ns),
     /// Nobody is on a link that went down then.
     Failover(usize, Ns),
-    /// Everybody has clean work of this generation, published then; `true`: also who had just been notified.
-    Clean(usize, u64, Ns, bool),
+    /// Everybody on that channel of the link has clean work of this generation, published then; `true`: also who had just been
+    /// notified. Who has a channel of its own has its own news.
+    Clean((usize, u32), u64, Ns, bool),
 }
 
 /// Who holds which lane, by what the router says.
@@ -62,18 +63,26 @@ impl World {
     }
 
     pub fn work_published(&mut self, at: usize, issue: &Arc<Issue>) {
-        let now = self.clock.now();
-        let before = self.links[at]
-            .published
-            .as_ref()
-            .map(|issue| issue.work.generation);
         self.books.published(at, issue);
-        let generation = issue.work.generation;
-        if before.is_some_and(|before| before < generation) {
-            self.later(now + 2 * TURN, Look::Clean(at, generation, now, false));
+        let before = self.links[at].published.clone();
+        let Some(before) = before else { return };
+        self.renewed(at, &before, issue);
+        for (worker, own) in issue.own.iter().flat_map(|own| own.iter()) {
+            let before = before.own.as_ref().and_then(|own| own.get(worker));
+            if let Some(before) = before.filter(|b| b.work.channel == own.work.channel) {
+                self.renewed(at, before, own);
+            }
+        }
+    }
+
+    fn renewed(&mut self, at: usize, before: &Issue, issue: &Issue) {
+        let now = self.clock.now();
+        let (generation, from) = (issue.work.generation, (at, issue.work.channel));
+        if before.work.generation < generation {
+            self.later(now + 2 * TURN, Look::Clean(from, generation, now, false));
             self.later(
                 now + 250 * MS + 3 * TURN,
-                Look::Clean(at, generation, now, true),
+                Look::Clean(from, generation, now, true),
             );
         }
     }
@@ -99,7 +108,7 @@ impl World {
             Look::Thaw(pool) => self.thaw(pool),
             Look::Frozen(link, up, since) => self.look_frozen(link, up, since),
             Look::Failover(link, since) => self.look_failover(link, since),
-            Look::Clean(link, generation, at, all) => self.look_clean(link, generation, at, all),
+            Look::Clean(from, generation, at, all) => self.look_clean(from, generation, at, all),
         }
     }
 
@@ -165,7 +174,7 @@ impl World {
     }
 
     /// I9: clean work leaves within one turn, for who had a notify a moment ago within the gap.
-    fn look_clean(&mut self, link: usize, generation: u64, since: Ns, all: bool) {
+    fn look_clean(&mut self, (link, of): (usize, u32), generation: u64, since: Ns, all: bool) {
         if self.ending {
             return;
         }
@@ -188,6 +197,10 @@ impl World {
                     continue;
                 }
                 let known = &self.books.works[&work];
+                let has_own_news = known.link == link && known.channel != of;
+                if has_own_news || (of != 0 && known.link != link) {
+                    continue;
+                }
                 if known.link != link || known.generation < generation {
                     late.push(conn.miner);
                 }

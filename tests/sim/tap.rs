@@ -21,6 +21,8 @@ pub struct Known {
     pub job: Job,
     pub content: [u8; 32],
     pub link: usize,
+    /// 0: the account's; the others are workers' own.
+    pub channel: u32,
     pub generation: u64,
     pub pool_difficulty: f64,
 }
@@ -172,6 +174,12 @@ impl Books {
 
     /// A link has new work.
     pub fn published(&mut self, link: usize, issue: &Issue) {
+        for own in issue.own.iter().flat_map(|own| own.values()) {
+            self.published(link, own);
+        }
+        if self.works.contains_key(&issue.work.id.0) {
+            return;
+        }
         let (line, id) = (&issue.v1_clean, issue.work.id.0);
         let message: Value = serde_json::from_slice(line).unwrap_or_default();
         let Some(job) = Job::from_params(&message["params"]) else {
@@ -185,6 +193,7 @@ impl Books {
             job,
             content,
             link,
+            channel: issue.work.channel,
             generation: issue.work.generation,
             pool_difficulty: issue.work.pool_difficulty.value(),
         };

@@ -5,7 +5,7 @@
 use crate::clock::Ns;
 use crate::tap::Books;
 use sluice::sim::v2::frame::Cutter;
-use sluice::sim::v2::message::{Message, Submit};
+use sluice::sim::v2::message::{ExtendedJob, Message, Submit};
 use sluice::sim::wire::{self, Job};
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,22 +16,28 @@ struct Known {
     prefix: Vec<u8>,
 }
 
-/// One connection of a link.
+/// One channel: the account's, or a worker's.
 #[derive(Debug, Default)]
-pub struct UpChannel {
-    down: Cutter,
-    up: Cutter,
-    conn: usize,
-    channel: Option<(u32, u32)>,
+struct Channel {
+    group: u32,
     prefix: Vec<u8>,
     extranonce_size: usize,
     jobs: HashMap<u32, Known>,
     tip: ([u8; 32], u32),
-    /// Shares on this connection without an answer, and when they left.
-    pub unanswered: BTreeMap<u64, Ns>,
 }
 
-impl UpChannel {
+/// One connection of a link.
+#[derive(Debug, Default)]
+pub struct UpChannels {
+    down: Cutter,
+    up: Cutter,
+    conn: usize,
+    channels: BTreeMap<u32, Channel>,
+    /// Shares on this connection without an answer, with their channel and when they left.
+    unanswered: BTreeMap<u64, (u32, Ns)>,
+}
+
+impl UpChannels {
     pub fn connected(&mut self, conn: usize) {
         *self = Self {
             conn,
@@ -59,59 +65,80 @@ impl UpChannel {
 
     fn told(&mut self, message: Message) {
         match message {
-            Message::OpenedExtended(opened) if self.channel.is_none() => {
-                self.channel = Some((opened.channel, opened.group));
-                self.prefix = opened.prefix;
-                self.extranonce_size = opened.extranonce_size.into();
+            Message::OpenedExtended(opened) => {
+                let channel = Channel {
+                    group: opened.group,
+                    prefix: opened.prefix,
+                    extranonce_size: opened.extranonce_size.into(),
+                    ..Channel::default()
+                };
+                self.channels.insert(opened.channel, channel);
             }
-            Message::SetGroup { group, .. } => {
-                if let Some((_, ours)) = &mut self.channel {
-                    *ours = group;
+            Message::SetGroup { group, channels } => {
+                for id in channels {
+                    if let Some(channel) = self.channels.get_mut(&id) {
+                        channel.group = group;
+                    }
                 }
             }
-            Message::SetPrefix { channel, prefix } if self.is_ours(channel) => {
-                self.prefix = prefix;
+            Message::SetPrefix { channel, prefix } => {
+                if let Some(channel) = self.channels.get_mut(&channel) {
+                    channel.prefix = prefix;
+                }
             }
-            Message::NewExtendedJob(said) if self.is_ours(said.channel) => {
-                let job = Job {
-                    id: said.job.to_string(),
-                    prev_hash: self.tip.0,
-                    coinb1: said.coinbase_prefix,
-                    coinb2: said.coinbase_suffix,
-                    branches: said.path,
-                    version: said.version,
-                    nbits: self.tip.1,
-                    ntime: 0,
-                    clean: false,
-                };
-                let prefix = self.prefix.clone();
-                self.jobs.insert(said.job, Known { job, prefix });
-            }
+            Message::NewExtendedJob(said) => self.job(&said),
             Message::SetPrevHash {
                 channel,
                 job,
                 prev_hash,
                 nbits,
                 ..
-            } if self.is_ours(channel) => {
-                self.tip = (prev_hash, nbits);
-                if let Some(known) = self.jobs.get_mut(&job) {
-                    (known.job.prev_hash, known.job.nbits) = self.tip;
+            } => {
+                for channel in self.addressed(channel) {
+                    channel.tip = (prev_hash, nbits);
+                    if let Some(known) = channel.jobs.get_mut(&job) {
+                        (known.job.prev_hash, known.job.nbits) = channel.tip;
+                    }
                 }
             }
-            Message::SubmitSuccess { last, .. } => {
-                self.unanswered.retain(|id, _| *id > u64::from(last));
+            Message::SubmitSuccess { channel, last, .. } => {
+                let ended = |id: u64, of: u32| of == channel && id <= u64::from(last);
+                self.unanswered.retain(|id, (of, _)| !ended(*id, *of));
             }
-            Message::SubmitError { sequence, .. } => {
-                self.unanswered.remove(&u64::from(sequence));
+            Message::SubmitError {
+                channel, sequence, ..
+            } => {
+                let id = u64::from(sequence);
+                self.unanswered
+                    .retain(|open, (of, _)| (*open, *of) != (id, channel));
             }
             _ => {}
         }
     }
 
-    fn is_ours(&self, id: u32) -> bool {
-        self.channel
-            .is_some_and(|(channel, group)| id == channel || id == group)
+    fn job(&mut self, said: &ExtendedJob) {
+        for channel in self.addressed(said.channel) {
+            let job = Job {
+                id: said.job.to_string(),
+                prev_hash: channel.tip.0,
+                coinb1: said.coinbase_prefix.clone(),
+                coinb2: said.coinbase_suffix.clone(),
+                branches: said.path.clone(),
+                version: said.version,
+                nbits: channel.tip.1,
+                ntime: 0,
+                clean: false,
+            };
+            let prefix = channel.prefix.clone();
+            channel.jobs.insert(said.job, Known { job, prefix });
+        }
+    }
+
+    /// The channels that a number means: one, or those of a group.
+    fn addressed(&mut self, named: u32) -> impl Iterator<Item = &mut Channel> {
+        let channels = self.channels.iter_mut();
+        let named = channels.filter(move |(id, c)| **id == named || c.group == named);
+        named.map(|(_, channel)| channel)
     }
 
     /// Bytes that the link sends.
@@ -124,7 +151,7 @@ impl UpChannel {
                 Ok(Message::SubmitExtended(submit)) => {
                     let id = u64::from(submit.sequence);
                     books.written_count[link] += 1;
-                    self.unanswered.insert(id, now);
+                    self.unanswered.insert(id, (submit.channel, now));
                     books.written_at.insert((link, id), now);
                     books.written_ids.entry(self.conn).or_default().push(id);
                     if books.watched {
@@ -140,14 +167,16 @@ impl UpChannel {
     }
 
     fn submit(&self, books: &mut Books, now: Ns, link: usize, submit: &Submit) {
-        let Some(Known { job, prefix }) = self.jobs.get(&submit.job) else {
+        let channel = self.channels.get(&submit.channel);
+        let known = channel.and_then(|channel| Some((channel, channel.jobs.get(&submit.job)?)));
+        let Some((channel, Known { job, prefix })) = known else {
             return books.fail(
                 now,
                 format!("pool {link} is given a job it never made: {submit:?}"),
             );
         };
         // I2.
-        if submit.extranonce.len() != self.extranonce_size {
+        if submit.extranonce.len() != channel.extranonce_size {
             books.fail(now, format!("pool {link}: an extranonce of another length"));
         }
         let root = job.merkle_root(prefix, &submit.extranonce);
@@ -165,7 +194,7 @@ impl UpChannel {
 #[derive(Debug)]
 pub enum Tap {
     V1(Box<crate::lines::UpTap>),
-    V2(Box<UpChannel>),
+    V2(Box<UpChannels>),
 }
 
 impl Tap {
@@ -200,10 +229,9 @@ impl Tap {
 
     /// When the oldest share without an answer left.
     pub fn unanswered_since(&self) -> Option<Ns> {
-        let unanswered = match self {
-            Self::V1(tap) => &tap.unanswered,
-            Self::V2(tap) => &tap.unanswered,
-        };
-        unanswered.values().min().copied()
+        match self {
+            Self::V1(tap) => tap.unanswered.values().min().copied(),
+            Self::V2(tap) => tap.unanswered.values().map(|(_, at)| *at).min(),
+        }
     }
 }

@@ -105,6 +105,7 @@ impl Fleet {
         Arc::new(Issue {
             v1_clean: notification::notify(&work, true),
             v1_keep: notification::notify(&work, false),
+            own: None,
             work,
         })
     }

@@ -30,7 +30,15 @@ pub(super) enum Asked {
         hashes: u128,
         at: Instant,
         block: bool,
+        /// Which of our channels it went up on.
+        channel: u32,
     },
+}
+
+impl Asked {
+    fn is_on(&self, number: u32) -> bool {
+        matches!(self, Self::Share { channel, .. } if *channel == number)
+    }
 }
 
 /// The ledger of one link; ids and counts outlive its connections.
@@ -59,9 +67,9 @@ impl Ledger {
         self.next_id
     }
 
-    /// Whether one more share may be written.
-    pub(super) fn has_room(&self) -> bool {
-        self.shares.len() < OUTSTANDING
+    /// Whether one more share may be written, where so many more than usual may wait.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        self.shares.len() < OUTSTANDING + more
     }
 
     /// The request that an answer belongs to, once.
@@ -80,21 +88,26 @@ impl Ledger {
         self.next_id = id;
     }
 
-    /// The open share whose id ends in these 32 bits, once.
-    pub(super) fn share_answered(&mut self, sequence: u32) -> Option<Asked> {
-        self.shares.remove(&self.id_of(sequence)?)
+    /// The open share of that channel whose id ends in these 32 bits, once.
+    pub(super) fn share_answered(&mut self, channel: u32, sequence: u32) -> Option<Asked> {
+        let id = self.id_of(sequence)?;
+        let asked = self.shares.get(&id)?;
+        if !asked.is_on(channel) {
+            return None;
+        }
+        self.shares.remove(&id)
     }
 
-    /// The open shares up to that one, once. A number that was never given out ends none.
-    pub(super) fn answered_through(&mut self, sequence: u32) -> BTreeMap<u64, Asked> {
+    /// The open shares of that channel up to that one, once. A number that was never given out ends none.
+    pub(super) fn answered_through(&mut self, channel: u32, sequence: u32) -> Vec<(u64, Asked)> {
         let Some(last) = self.id_of(sequence) else {
-            return BTreeMap::new();
+            return Vec::new();
         };
-        let later = self.shares.split_off(&(last + 1));
-        std::mem::replace(&mut self.shares, later)
+        let ended = |_: &u64, asked: &mut Asked| asked.is_on(channel);
+        self.shares.extract_if(..=last, ended).collect()
     }
 
-    /// The newest id that ends in these 32 bits: at most [`OUTSTANDING`] are open, so that is the one meant, however often
+    /// The newest id that ends in these 32 bits: far fewer are open, so that is the one meant, however often
     /// 32 bits have gone round.
     fn id_of(&self, sequence: u32) -> Option<u64> {
         let low = (self.next_id & u64::from(u32::MAX)) as u32;
@@ -164,8 +177,19 @@ impl Ledger {
     pub(super) fn lose_all(&mut self) -> Vec<Settlement> {
         self.asked.clear();
         let lost = std::mem::take(&mut self.shares);
+        self.lost(lost.into_values())
+    }
+
+    /// The same of one channel.
+    pub(super) fn lose(&mut self, channel: u32) -> Vec<Settlement> {
+        let on_it = |_: &u64, asked: &mut Asked| asked.is_on(channel);
+        let lost: Vec<_> = self.shares.extract_if(.., on_it).collect();
+        self.lost(lost.into_iter().map(|(_, asked)| asked))
+    }
+
+    fn lost(&mut self, lost: impl Iterator<Item = Asked>) -> Vec<Settlement> {
         let mut ends = Vec::new();
-        for asked in lost.into_values() {
+        for asked in lost {
             if let Asked::Share {
                 worker,
                 hashes,

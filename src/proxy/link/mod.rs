@@ -37,7 +37,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
-use workshop::{Terms, Workshop};
+use workshop::{Blocks, Terms, Workshop};
 
 /// A pool is dead without a job this long after the connection or the login (STRATUM.md section 2) ...
 const FIRST_JOB: Duration = Duration::from_secs(15);
@@ -99,6 +99,7 @@ pub struct Link {
     /// The bound that `job` is credited by: a later one is for later jobs.
     job_bound: Option<Bound>,
     workshop: Workshop,
+    blocks_seen: Blocks,
     issued_at: Option<Instant>,
     refresh_wanted: bool,
     last_byte: Instant,
@@ -133,6 +134,7 @@ impl Link {
             job: None,
             job_bound: None,
             workshop: Workshop::new(config.id, ids),
+            blocks_seen: Blocks::default(),
             issued_at: None,
             refresh_wanted: false,
             last_byte: now,
@@ -242,9 +244,13 @@ impl Link {
             version_mask: self.version_mask.unwrap_or(0),
         };
         let generation = self.workshop.generation();
-        match self.workshop.make(now, job, &terms, clean) {
+        let blocks = &mut self.blocks_seen;
+        match self.workshop.make(now, job, &terms, clean, blocks) {
             Ok(issue) => {
+                self.channel.idle_since = None;
                 if self.workshop.generation() != generation {
+                    let prev_hash = &issue.work.prev_hash;
+                    self.channel.workers.overtaken(now, prev_hash);
                     self.outputs.push_back(Output::Event(Event::NewBlock));
                 }
                 self.publish(now, issue);
@@ -255,12 +261,18 @@ impl Link {
 
     fn publish(&mut self, now: Instant, issue: Arc<super::lease::Issue>) {
         self.issued_at = Some(now);
-        self.refresh_wanted = false;
-        self.outputs.push_back(Output::Issue(issue));
+        if self.channel.workers.are_none() {
+            self.refresh_wanted = false;
+            self.outputs.push_back(Output::Issue(issue));
+        } else {
+            // Together with theirs, which what was wanted may have been.
+            self.channel.workers.changed = true;
+        }
         if matches!(self.phase, Phase::Jobless(_)) {
             self.phase = Phase::Up(now);
             self.outputs.push_back(Output::Event(Event::Up));
             self.resubmit_blocks(now);
+            self.open_wanted(now);
         }
     }
 
@@ -301,9 +313,9 @@ impl Link {
         matches!((&self.extranonce, self.layout), (Some(e), Some(l)) if e.size < l.total())
     }
 
-    /// At which the fleet sends the wanted number of shares; the least there is while it is nothing.
-    fn wanted_difficulty(&self) -> Difficulty {
-        let wanted = self.fleet / (self.config.shares_per_second.max(1e-6) * 4_294_967_296.0);
+    /// At which so many hashes per second make the wanted number of shares; the least there is while they are none.
+    fn wanted_difficulty(&self, hashrate: f64) -> Difficulty {
+        let wanted = hashrate / (self.config.shares_per_second.max(1e-6) * 4_294_967_296.0);
         let bounded = wanted.clamp(Difficulty::MIN.value(), Difficulty::MAX.value());
         Difficulty::new(bounded).map_or(Difficulty::MIN, Difficulty::floor_to_power_of_two)
     }
@@ -373,7 +385,9 @@ impl Machine for Link {
             Input::Layout(layout) => {
                 // Told again with every change of the fleet: the same word must not cost every miner a clean job.
                 if self.layout.replace(layout) != Some(layout) {
+                    self.close_owns();
                     self.issue(now, true);
+                    self.open_wanted(now);
                 }
             }
             Input::Submit(share) => self.submit(now, share),
@@ -398,6 +412,7 @@ impl Machine for Link {
     fn handle_timeout(&mut self, now: Instant) {
         self.watch_health(now);
         self.v2_timeout(now);
+        self.workers_timeout(now);
         if matches!(self.phase, Phase::Waiting(at) if now >= at) {
             self.phase = Phase::Connecting;
             let redirect = self.redirect.take();
@@ -410,6 +425,7 @@ impl Machine for Link {
         if self.refresh_due().is_some_and(|(due, _)| now >= due) {
             self.refresh_wanted = false;
             self.issued_at = Some(now);
+            self.channel.workers.refresh(now);
             if let Some(issue) = self.workshop.refresh(now) {
                 self.publish(now, issue);
             }
@@ -426,7 +442,8 @@ impl Machine for Link {
         if !self.out.is_empty() {
             return Some(Output::Send(std::mem::take(&mut self.out)));
         }
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        next.or_else(|| self.changed_issue().map(Output::Issue))
     }
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -438,6 +455,7 @@ impl Machine for Link {
             reconnect,
             self.health_timer(),
             self.v2_timer(),
+            self.workers_due(),
             self.extranonce_due.map(|at| (at, "extranonce")),
             self.refresh_due(),
             self.names.next_due().map(|at| (at, "worker authorize")),

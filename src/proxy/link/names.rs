@@ -6,6 +6,7 @@
 
 use super::{Config, Identity};
 use crate::proxy::lease::Submission;
+use crate::stratum::label::machine;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -180,10 +181,4 @@ impl Names {
     pub(super) fn forget(&mut self) {
         self.known.clear();
     }
-}
-
-/// What follows the last dot names the machine.
-fn machine(worker: &str) -> &str {
-    let last = worker.rsplit('.').next().filter(|last| !last.is_empty());
-    last.unwrap_or(worker)
 }

@@ -3,6 +3,7 @@
 //! Invariant (I3, I5): a share is written at most once, and never once its pool has moved past it.
 
 use super::names;
+use super::v2::ACCOUNT;
 use super::{Asked, BLOCKS_KEPT, Dropped, Link, Output, Phase, Protocol, Submission};
 use crate::stratum::v1::up::request;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ impl Link {
             return self.drop_share(share, why);
         }
         if self.config.protocol == Protocol::V2 {
-            // The channel's name stands for all; a worker's own goes with the share.
-            return self.write_share(now, &share, "");
+            // The channel's name stands for all on it; a worker's own goes with the share.
+            self.write_share(now, &share, "");
+            return self.heard_of(now, &share);
         }
         match self.names.name(now, &share.worker) {
             names::Name::Use(user) => self.write_share(now, &share, &user),
@@ -32,17 +34,22 @@ impl Link {
         }
     }
 
-    /// Why a share cannot be written now; a block always can.
+    /// Why a share cannot be written now; a block always can while the channel is there that it was found for.
     fn unwanted(&self, share: &Submission) -> Option<Dropped> {
         let work = &share.work;
+        let (valid_from, generation) = match self.channel.workers.valid(work.channel) {
+            Some(own) => own,
+            None if work.channel != ACCOUNT => return Some(Dropped::LinkLost),
+            None => (self.valid_from, self.workshop.generation()),
+        };
         if share.block {
             None
         } else if work.epoch != self.epoch {
             Some(Dropped::LinkLost)
-        } else if work.id < self.valid_from || work.generation < self.workshop.generation() {
+        } else if work.id < valid_from || work.generation < generation {
             Some(Dropped::Stale)
         } else {
-            (!self.ledger.has_room()).then_some(Dropped::LinkFull)
+            (!self.ledger.has_room(self.channel.workers.room())).then_some(Dropped::LinkFull)
         }
     }
 
@@ -70,6 +77,7 @@ impl Link {
             hashes,
             at: now,
             block: share.block,
+            channel: work.channel,
         });
         if self.config.protocol == Protocol::V2 {
             return self.write_share_v2(id, share);
@@ -108,11 +116,11 @@ impl Link {
         }
     }
 
-    /// The extranonce in force is the one that this share was found under.
+    /// The extranonce in force is the one that this share was found under; never that of a channel that is gone.
     fn gave(&self, share: &Submission) -> bool {
         let work = &share.work;
         let end = work.coinbase_prefix.len() - usize::from(work.pad);
-        let now = self.extranonce.as_ref();
+        let now = self.extranonce.as_ref().filter(|_| work.channel == ACCOUNT);
         now.is_some_and(|extranonce| work.coinbase_prefix[..end].ends_with(&extranonce.prefix))
     }
 

@@ -126,6 +126,7 @@ impl Link {
                     hashes,
                     at,
                     block,
+                    channel: _,
                 },
                 outcome,
             ) => {
@@ -188,7 +189,7 @@ impl Link {
         }
         self.suggested_for = now;
         let id = self.ledger.ask(Asked::Other);
-        let wanted = self.wanted_difficulty();
+        let wanted = self.wanted_difficulty(self.fleet);
         request::suggest_difficulty(&mut self.out, id, wanted);
     }
 

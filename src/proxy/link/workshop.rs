@@ -1,6 +1,7 @@
-//! Makes work of a pool's jobs, and new work of old (refresh). Not a protocol: it sees decoded jobs only.
+//! Makes work of a pool's jobs, and new work of old (refresh). Not a protocol: it sees decoded jobs only. One for each channel
+//! of a link; what they have in common is in [`Blocks`].
 //!
-//! Invariant: no two works of a link span the same search space. A job repeated by the pool and a refresh both get a
+//! Invariant: no two works of a link span the same search space (channels differ in their extranonce). A job repeated by the pool and a refresh both get a
 //! later ntime than any work with the same content had or a miner rolled it to, because miners start extranonce2 over
 //! at every notify, and some roll ntime by the seconds since.
 
@@ -31,13 +32,35 @@ pub(super) struct Terms<'a> {
     pub(super) version_mask: u32,
 }
 
-/// The work in force and how old it is.
+/// The generations of a link, the same for all its channels, so that a miner who changes the channel is told of a new block
+/// once: a generation is of one block.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    newest: u64,
+    prev_hash: [u8; 32],
+}
+
+impl Blocks {
+    /// The newest generation of any channel.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// The generation of clean work on this block, of a channel that had `old`: a new one, unless another channel has begun it.
+    fn next(&self, old: u64, prev_hash: &[u8; 32]) -> u64 {
+        let begun = self.newest > old && self.prev_hash == *prev_hash;
+        self.newest + u64::from(!begun)
+    }
+}
+
+/// The work in force of one channel and how old it is.
 #[derive(Debug)]
 pub(super) struct Workshop {
     link: LinkId,
+    channel: u32,
     ids: Arc<AtomicU32>,
     generation: u64,
-    current: Option<Arc<Work>>,
+    current: Option<Arc<Issue>>,
     /// What the current work spans, less its ntime.
     content: u64,
     /// That and earlier contents: from which ntime on each was last given out, and when.
@@ -48,6 +71,7 @@ impl Workshop {
     pub(super) fn new(link: LinkId, ids: Arc<AtomicU32>) -> Self {
         Self {
             link,
+            channel: 0,
             ids,
             generation: 0,
             current: None,
@@ -56,9 +80,27 @@ impl Workshop {
         }
     }
 
+    /// For another channel of the same link.
+    pub(super) fn of_channel(&self, channel: u32) -> Self {
+        Self {
+            channel,
+            ..Self::new(self.link, self.ids.clone())
+        }
+    }
+
+    /// Which channel's it is.
+    pub(super) fn channel(&self) -> u32 {
+        self.channel
+    }
+
     /// The newest work.
     pub(super) fn current(&self) -> Option<&Work> {
-        self.current.as_deref()
+        self.current.as_ref().map(|issue| &*issue.work)
+    }
+
+    /// The same as it was issued.
+    pub(super) fn issued(&self) -> Option<&Arc<Issue>> {
+        self.current.as_ref()
     }
 
     /// The generation of the newest work; older ones are stale.
@@ -78,6 +120,7 @@ impl Workshop {
         job: &Job,
         terms: &Terms<'_>,
         clean: bool,
+        blocks: &mut Blocks,
     ) -> Result<Arc<Issue>, &'static str> {
         let pad = terms
             .extranonce
@@ -94,13 +137,17 @@ impl Workshop {
         let unrolled = self.unrolled(now, content).ok_or("its ntime cannot grow")?;
         let ntime = job.ntime.max(unrolled);
         let new_block = self
-            .current
-            .as_ref()
+            .current()
             .is_none_or(|old| old.prev_hash != job.prev_hash);
-        let generation = self.generation + u64::from(clean || new_block);
+        let generation = if clean || new_block {
+            blocks.next(self.generation, &job.prev_hash)
+        } else {
+            self.generation
+        };
         let work = Work::new(Parts {
             id: self.take_id(),
             link: self.link,
+            channel: self.channel,
             epoch: terms.epoch,
             pool_job: job.id.clone(),
             generation,
@@ -120,6 +167,12 @@ impl Workshop {
         })
         .map_err(|_| "the job is out of limits")?;
         // Only now: a job that cannot be work must not make the one in force stale, nor be what a refresh renews.
+        if generation > blocks.newest {
+            *blocks = Blocks {
+                newest: generation,
+                prev_hash: job.prev_hash,
+            };
+        }
         self.generation = generation;
         self.remember(now, content, ntime);
         self.content = content;
@@ -128,10 +181,9 @@ impl Workshop {
 
     /// The same work under a new id and a later ntime; `None`: there is none, or its ntime cannot grow.
     pub(super) fn refresh(&mut self, now: Instant) -> Option<Arc<Issue>> {
-        let current = self.current.clone()?;
         let ntime = self.unrolled(now, self.content)?;
+        let work = self.current()?.refreshed(self.take_id(), ntime);
         self.remember(now, self.content, ntime);
-        let work = current.refreshed(self.take_id(), ntime);
         Some(self.publish(work))
     }
 
@@ -161,12 +213,14 @@ impl Workshop {
 
     fn publish(&mut self, work: Work) -> Arc<Issue> {
         let work = Arc::new(work);
-        self.current = Some(work.clone());
-        Arc::new(Issue {
+        let issue = Arc::new(Issue {
             v1_clean: notification::notify(&work, true),
             v1_keep: notification::notify(&work, false),
+            own: None,
             work,
-        })
+        });
+        self.current = Some(issue.clone());
+        issue
     }
 }
 
@@ -242,7 +296,8 @@ mod tests {
             bound: Bound::of_difficulty(Difficulty::ONE),
             version_mask: 0,
         };
-        workshop.make(now, job, &terms, false).unwrap()
+        let mut blocks = Blocks::default();
+        workshop.make(now, job, &terms, false, &mut blocks).unwrap()
     }
 
     fn job(ntime: u32) -> Job {

@@ -123,16 +123,22 @@ impl Mining {
     }
 
     /// The newest work of its link with the version bits granted on it, if the miner may have it now. `grantable`: the
-    /// bits it may roll on work of that mask; `None`: fewer than it must have.
+    /// bits it may roll on work of that mask; `None`: fewer than it must have. `worker`: for whom, should it have work of its
+    /// own.
     pub(super) fn next_work(
         &mut self,
         now: Instant,
+        worker: &str,
         grantable: impl FnOnce(u32) -> Option<u32>,
     ) -> Option<(Arc<Issue>, u32)> {
         if self.is_held(now) {
             return None;
         }
-        let issue = self.latest.take()?;
+        let mut issue = self.latest.take()?;
+        if issue.own.is_some() {
+            let known = self.jobs.generation(issue.work.link);
+            issue = issue.of(worker, known);
+        }
         let seat = self.seat.as_mut()?;
         if Some(issue.work.link) != self.lease.link || issue.work.layout != seat.layout {
             return None;

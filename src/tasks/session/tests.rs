@@ -107,6 +107,7 @@ fn logged_in(now: Instant, work: &Arc<Work>) -> Session {
     let issue = Arc::new(Issue {
         v1_clean: notification::notify(work, true),
         v1_keep: notification::notify(work, false),
+        own: None,
         work: work.clone(),
     });
     let [configure, subscribe, authorize] = lab::LOGIN.map(Input::Line);

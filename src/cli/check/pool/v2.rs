@@ -201,7 +201,7 @@ impl Talk {
             (false, _) => "",
             (true, true) => ", takes the names of workers (extension 0x0002)",
             (true, false) => {
-                ", takes no names of workers: all shares come under the one of the channel"
+                ", takes no names with shares: each worker will have a channel of its own"
             }
         };
         words

@@ -1,29 +1,35 @@
-//! A link that speaks Stratum V2: what each frame of a pool does to its one extended channel.
+//! A link that speaks Stratum V2: what each frame of a pool does to its extended channels, the account's and those that workers
+//! may have of their own.
 //!
 //! Not Noise (the driver hands over plaintext frames), and no other channel: frames for one are ignored.
 //!
 //! ```text
 //!   SetupConnection ─> RequestExtensions ─> OpenExtendedMiningChannel ─> NewExtendedMiningJob, SetNewPrevHash ...
 //!        `open`        (identity = worker)     (8, 7, 6, 5, 4 bytes)        `jobs`     shares: `shares`, frozen? `probe`
+//!                       not granted: once a worker is heard of ─> `workers`: a channel of its own ─> `own`: its jobs
 //! ```
 //! Invariant: nothing a pool sends changes this link before its channel is open, except the answers that open it.
 
 mod jobs;
 mod open;
+mod own;
 mod probe;
 mod shares;
 #[cfg(test)]
 mod tests;
+mod workers;
 
-use super::job::Extranonce;
 use super::{Event, Link, Output, Phase, Protocol};
 use crate::stratum::v2::frame::Frame;
 use crate::stratum::v2::message::{self, CloseChannel, FromPool};
-use jobs::{Future, Tip};
+use jobs::Jobs;
 use open::Stage;
 use probe::Probe;
-use std::collections::VecDeque;
 use std::time::Instant;
+use workers::Workers;
+
+/// The number of the account's channel; V1 has no other.
+pub(super) const ACCOUNT: u32 = 0;
 
 /// What a V2 connection knows beyond what every link does; idle on V1.
 #[derive(Debug, Default)]
@@ -37,20 +43,22 @@ pub(super) struct Channel {
     fixed_version: bool,
     /// The pool takes a worker's name with each share (extension 0x0002).
     identities: bool,
-    /// As the pool has last said it: for jobs that come from now on.
-    extranonce: Option<Extranonce>,
-    tip: Option<Tip>,
-    futures: VecDeque<Future>,
+    /// It has said, by words or by silence, that it does not.
+    nameless: bool,
+    /// Those of the account's channel.
+    jobs: Jobs,
+    pub(super) workers: Workers,
     /// Since when there is no work on the pool's newest block.
     pub(super) idle_since: Option<Instant>,
     probe: Probe,
 }
 
 impl Channel {
-    /// The connection is gone, and the channel with it.
+    /// The connection is gone, and its channels with it.
     pub(super) fn end(&mut self) {
         self.stage = Stage::Setup;
         self.idle_since = None;
+        self.workers.lost();
     }
 
     /// Our channel's id and its group's.
@@ -70,6 +78,14 @@ impl Channel {
     fn reaches_us(&self, id: u32) -> bool {
         self.ids()
             .is_some_and(|(channel, group)| channel == id || group == id)
+    }
+
+    /// Our number of the channel that the pool calls so: 0 is the account's, the others are workers'.
+    fn number(&self, id: u32) -> Option<u32> {
+        if self.is_ours(id) {
+            return Some(ACCOUNT);
+        }
+        self.workers.by_id(id).map(|own| own.number)
     }
 
     fn request(&mut self) -> u32 {
@@ -107,7 +123,9 @@ impl Link {
             FromPool::SetGroupChannel(told) => self.set_group(&told),
             FromPool::SubmitSharesSuccess(told) => self.shares_accepted(now, &told),
             FromPool::SubmitSharesError(told) => self.share_refused(now, &told),
-            FromPool::UpdateChannelError(told) if self.channel.is_ours(told.channel_id) => {
+            FromPool::UpdateChannelError(told)
+                if self.channel.number(told.channel_id).is_some() =>
+            {
                 let text = message::text(told.error_code);
                 let text = format!("it refused our UpdateChannel: {text}");
                 self.outputs.push_back(Output::Event(Event::Message(text)));
@@ -116,6 +134,7 @@ impl Link {
                 let text = message::text(told.reason_code);
                 self.down(now, &format!("it closed our channel: {text}"));
             }
+            FromPool::CloseChannel(told) => self.own_closed(told.channel_id, told.reason_code),
             FromPool::Reconnect(told) => {
                 let host = message::text(told.new_host).into_owned();
                 let port = (told.new_port != 0).then_some(told.new_port);
@@ -125,13 +144,13 @@ impl Link {
             // Standard channels are never opened; what is said of foreign channels is not for us.
             FromPool::OpenStandardMiningChannelSuccess(_)
             | FromPool::NewMiningJob(_)
-            | FromPool::UpdateChannelError(_)
-            | FromPool::CloseChannel(_) => {}
+            | FromPool::UpdateChannelError(_) => {}
         }
     }
 
-    /// Ours ends: the pool is told (spec 5.3.9).
-    fn close_channel(&mut self) {
+    /// All of ours end: the pool is told (spec 5.3.9).
+    fn close_channels(&mut self) {
+        self.close_owns();
         if let Some((channel_id, _)) = self.channel.ids() {
             let close = CloseChannel {
                 channel_id,
@@ -156,7 +175,7 @@ impl Link {
             return;
         }
         match self.phase {
-            Phase::LoggingIn(_) => self.open_channel(),
+            Phase::LoggingIn(_) => self.extensions_known(),
             Phase::Up(_) => self.send_probe(now),
             _ => {}
         }

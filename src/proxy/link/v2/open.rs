@@ -6,6 +6,7 @@
 use super::super::job::{Bound, Extranonce};
 use super::super::{AGENT, Event, Identity, Link, Output, Phase, SUGGEST_AGAIN};
 use super::Channel;
+use super::jobs::Jobs;
 use crate::stratum::v2::message::{
     self, FromPool, MINING, Numbers, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess,
     OpenMiningChannelError, REQUIRES_FIXED_VERSION, RequestExtensions, RequestExtensionsSuccess,
@@ -20,7 +21,7 @@ const EXTENSIONS: Duration = Duration::from_secs(2);
 const WANTED: u16 = 8;
 const LEAST: u16 = 4;
 /// The longest extranonce that a share can carry (B0_32).
-const LONGEST: u16 = 32;
+pub(super) const LONGEST: u16 = 32;
 /// Version bits that a job which allows rolling leaves to us (BIP 323, spec 5.1).
 pub(super) const ROLLABLE: u32 = 0x1fff_ffe0;
 
@@ -54,6 +55,7 @@ impl Link {
         self.channel = Channel {
             endpoint: old.endpoint,
             probe: old.probe.on_a_new_connection(),
+            workers: old.workers,
             ..Channel::default()
         };
         let (host, port) = match &self.channel.endpoint {
@@ -143,7 +145,8 @@ impl Link {
         self.extensions_known();
     }
 
-    fn extensions_known(&mut self) {
+    pub(super) fn extensions_known(&mut self) {
+        self.channel.nameless = !self.channel.identities;
         if matches!(self.channel.stage, Stage::Extensions { .. }) {
             self.open_channel();
         }
@@ -155,7 +158,7 @@ impl Link {
             message,
             FromPool::RequestExtensionsSuccess(_) | FromPool::RequestExtensionsError(_)
         );
-        if !is_answer {
+        if !is_answer && matches!(self.channel.stage, Stage::Extensions { .. }) {
             self.extensions_known();
         }
     }
@@ -167,7 +170,7 @@ impl Link {
         }
     }
 
-    pub(super) fn open_channel(&mut self) {
+    fn open_channel(&mut self) {
         self.ask_for(WANTED);
     }
 
@@ -185,7 +188,7 @@ impl Link {
             request_id,
             user_identity: message::clip(&account),
             nominal_hash_rate: nominal(self.fleet),
-            max_target: self.easiest_target(),
+            max_target: self.easiest_target(self.fleet),
             min_extranonce_size,
         };
         open.write(&mut self.out);
@@ -193,7 +196,8 @@ impl Link {
 
     /// A pool that gives less than asked gives what it has: it is taken, and excluded if no layout fits.
     pub(super) fn opened(&mut self, now: Instant, told: &OpenExtendedMiningChannelSuccess<'_>) {
-        if self.probe_answered(told.request_id, Some(told.channel_id)) {
+        if self.probe_answered(told.request_id, Some(told.channel_id)) || self.own_opened(now, told)
+        {
             return;
         }
         match self.channel.stage {
@@ -216,7 +220,7 @@ impl Link {
             channel: told.channel_id,
             group: told.group_channel_id,
         };
-        self.channel.extranonce = Some(extranonce.clone());
+        self.channel.jobs = Jobs::under(extranonce.clone());
         self.extranonce = Some(extranonce);
         self.set_bound(bound);
         self.phase = Phase::Jobless(now);
@@ -225,7 +229,7 @@ impl Link {
     }
 
     pub(super) fn open_refused(&mut self, now: Instant, told: &OpenMiningChannelError<'_>) {
-        if self.probe_answered(told.request_id, None) {
+        if self.probe_answered(told.request_id, None) || self.own_refused(now, told) {
             return;
         }
         match self.channel.stage {
@@ -243,8 +247,9 @@ impl Link {
     /// No share need be easier than the easiest of our listeners' or than what a fleet of this hashrate needs for the wanted
     /// number of shares: SRI's pool answers an idle channel with a target that every hash meets, and to a miner nothing is
     /// told above its link's difficulty.
-    fn easiest_target(&self) -> [u8; 32] {
-        Target::from_difficulty(self.wanted_difficulty().max(self.config.easiest)).to_le_bytes()
+    pub(super) fn easiest_target(&self, rate: f64) -> [u8; 32] {
+        let wanted = self.wanted_difficulty(rate);
+        Target::from_difficulty(wanted.max(self.config.easiest)).to_le_bytes()
     }
 
     /// Tells the pool how much to expect: when it has changed much, and when it became nothing or something (spec 5.3.7).
@@ -252,31 +257,36 @@ impl Link {
         let Some((channel_id, _)) = self.channel.ids() else {
             return;
         };
-        let (now, told) = (nominal(self.fleet), nominal(self.suggested_for));
-        let factor = SUGGEST_AGAIN as f32;
-        let same = if now == 0.0 || told == 0.0 {
-            now == told
-        } else {
-            now < told * factor && now > told / factor
-        };
-        if same {
+        let rate = self.account_rate();
+        if !changed_much(self.suggested_for, rate) {
             return;
         }
-        self.suggested_for = self.fleet;
+        self.suggested_for = rate;
         let update = UpdateChannel {
             channel_id,
-            nominal_hash_rate: now,
-            maximum_target: self.easiest_target(),
+            nominal_hash_rate: nominal(rate),
+            maximum_target: self.easiest_target(rate),
         };
         update.write(&mut self.out);
     }
 }
 
 /// Hashes per second as a V2 message carries them; 0 when nothing is below (spec 5.3.2).
-fn nominal(fleet: f64) -> f32 {
+pub(super) fn nominal(fleet: f64) -> f32 {
     if fleet > 0.0 {
         fleet.min(f64::from(f32::MAX)) as f32
     } else {
         0.0
+    }
+}
+
+/// Whether a hash rate is another than the one that a pool was told, so that it is worth a word.
+pub(super) fn changed_much(told: f64, now: f64) -> bool {
+    let (told, now) = (nominal(told), nominal(now));
+    let factor = SUGGEST_AGAIN as f32;
+    if now == 0.0 || told == 0.0 {
+        now != told
+    } else {
+        now >= told * factor || now <= told / factor
     }
 }

@@ -155,7 +155,7 @@ impl Link {
                 self.outputs.push_back(Output::Settle(end));
             }
         }
-        self.close_channel();
+        self.close_channels();
         true
     }
 }

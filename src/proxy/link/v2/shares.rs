@@ -14,11 +14,13 @@ use std::time::Instant;
 impl Link {
     /// `id`: the ledger's; its low 32 bits are the sequence number.
     pub(in super::super) fn write_share_v2(&mut self, id: u64, share: &Submission) {
-        let (channel_id, _) = self
+        let work = &share.work;
+        let own = self.channel.workers.find(work.channel).map(|own| own.id);
+        let (account, _) = self
             .channel
             .ids()
             .expect("a link is up only with a channel, and writes shares only when up");
-        let work = &share.work;
+        let channel_id = own.unwrap_or(account);
         let (extranonce, len) = work.pool_extranonce2(share.lane, &share.share);
         let mut tail = Vec::new();
         if self.channel.identities && self.config.identity == Identity::Worker {
@@ -44,10 +46,13 @@ impl Link {
     /// Every share up to that number which was not refused (spec 5.3.13). Only the one that is named has just been judged, so
     /// only it tells how long the pool takes.
     pub(super) fn shares_accepted(&mut self, now: Instant, told: &SubmitSharesSuccess) {
-        if !self.channel.is_ours(told.channel_id) {
+        let Some(channel) = self.channel.number(told.channel_id) else {
             return;
-        }
-        for (id, asked) in self.ledger.answered_through(told.last_sequence_number) {
+        };
+        let ended = self
+            .ledger
+            .answered_through(channel, told.last_sequence_number);
+        for (id, asked) in ended {
             self.end(
                 now,
                 asked,
@@ -58,10 +63,10 @@ impl Link {
     }
 
     pub(super) fn share_refused(&mut self, now: Instant, told: &SubmitSharesError<'_>) {
-        if !self.channel.is_ours(told.channel_id) {
+        let Some(channel) = self.channel.number(told.channel_id) else {
             return;
-        }
-        if let Some(asked) = self.ledger.share_answered(told.sequence_number) {
+        };
+        if let Some(asked) = self.ledger.share_answered(channel, told.sequence_number) {
             self.end(now, asked, Err(kind(told.error_code)), true);
         }
     }
@@ -72,6 +77,7 @@ impl Link {
             hashes,
             at,
             block,
+            channel: _,
         } = asked
         {
             let mut end = self.ledger.settle(now, worker, hashes, at, block, verdict);

@@ -195,7 +195,8 @@ impl Session {
         Some(granted)
     }
 
-    /// Gives the miner the newest work of its link, if it may have it now.
+    /// Gives the miner the newest work of its link, if it may have it now. Of several workers on one connection the first stands
+    /// for all: their shares go up where its work came from.
     fn issue(&mut self, now: Instant) {
         if !self.ready() {
             return;
@@ -203,7 +204,8 @@ impl Session {
         let policy = self.config.version_mask & self.mining.lease.version_mask;
         let rolling = self.rolling.unwrap_or_default();
         let grantable = |work_mask: u32| rolling.on(policy & work_mask);
-        if let Some((issue, granted)) = self.mining.next_work(now, grantable) {
+        let worker = self.workers.first().map_or("", |worker| worker);
+        if let Some((issue, granted)) = self.mining.next_work(now, worker, grantable) {
             self.grant(granted);
             self.notify(now, &issue);
         }

@@ -98,7 +98,8 @@ impl Session {
             let policy = self.config.version_mask & channel.mining.lease.version_mask;
             let must_roll = !fixed && (client.requires_rolling || channel.kind == Kind::Standard);
             let grantable = |work_mask: u32| grantable(policy & work_mask, fixed, must_roll);
-            if let Some((issue, mask)) = channel.mining.next_work(now, grantable) {
+            let Channel { mining, user, .. } = &mut **channel;
+            if let Some((issue, mask)) = mining.next_work(now, user, grantable) {
                 let told = channel.mining.give(now, &self.config, &issue, mask, false);
                 let rolls = mask != 0;
                 due.push(Due {

@@ -183,3 +183,24 @@ fn a_drain_ends_at_once_when_the_last_share_is_acknowledged() {
     assert_eq!(world.results(), [SettleResult::Accepted]);
     assert_eq!(world.link.poll_timeout(), None);
 }
+
+#[test]
+fn a_job_that_waited_for_the_layout_is_the_job_of_its_block() {
+    let now = Instant::now();
+    let mut world = World {
+        now,
+        link: Link::new(now, config(), Arc::new(AtomicU32::new(1))),
+        out: Vec::new(),
+        outputs: Vec::new(),
+    };
+    world.input(Input::Connected);
+    world.set_up(0);
+    world.grant(8);
+    world.told(frame!(job(1, None)));
+    world.told(frame!(prev_hash(1)));
+    assert!(world.works().is_empty(), "no layout is known");
+    world.input(Input::Layout(Layout::WIDE));
+    assert_eq!(world.works().len(), 1);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.down(), None);
+}

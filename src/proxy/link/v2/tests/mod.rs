@@ -5,8 +5,10 @@
 
 mod health;
 mod jobs;
+mod leaving;
 mod opening;
 mod shares;
+mod workers;
 
 use super::super::{
     Config, Event, Identity, Input, Link, Output, Protocol, SettleResult, Settlement, Status,
@@ -146,6 +148,18 @@ impl World {
     fn forget(&mut self) {
         self.out.clear();
         self.outputs.clear();
+    }
+
+    fn forget_outputs(&mut self) {
+        self.outputs.clear();
+    }
+
+    fn forget_all_but_the_last_issue(&mut self) {
+        let is_issue = |output: &Output| matches!(output, Output::Issue(_));
+        let last = self.outputs.iter().rposition(is_issue);
+        let last = last.map(|at| self.outputs.swap_remove(at));
+        self.forget();
+        self.outputs.extend(last);
     }
 
     fn set_up(&mut self, flags: u32) {

@@ -1,5 +1,6 @@
 //! From the first byte to an open channel.
 
+use super::workers::by_worker;
 use super::*;
 use crate::stratum::v2::message::{
     ChannelEndpointChanged, CloseChannel, Numbers, OpenMiningChannelError, REQUIRES_FIXED_VERSION,
@@ -190,10 +191,16 @@ fn a_pool_without_extensions_is_worked_for_in_the_name_of_the_account() {
         let work = world.first_job();
         world.forget();
         world.submit(&work, 1);
-        let [FromMiner::SubmitSharesExtended(share)] = world.said()[..] else {
-            panic!();
+        // And then a channel is asked for that bears the worker's name.
+        let [
+            FromMiner::SubmitSharesExtended(share),
+            FromMiner::OpenExtendedMiningChannel(open),
+        ] = world.said()[..]
+        else {
+            panic!("{:?}", world.said());
         };
-        assert!(share.tlv.is_empty());
+        assert_eq!((share.channel_id, share.tlv), (CHANNEL, &b""[..]));
+        assert_eq!(open.user_identity, b"account.rig1");
     }
 }
 
@@ -380,11 +387,4 @@ fn a_pool_that_does_not_answer_within_15_s_is_left() {
     assert_eq!(world.down(), None);
     world.pass(Duration::from_millis(1));
     assert!(world.down().is_some());
-}
-
-fn by_worker() -> Config {
-    Config {
-        identity: Identity::Worker,
-        ..config()
-    }
 }

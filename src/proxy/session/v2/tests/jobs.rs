@@ -234,6 +234,7 @@ fn work_that_may_not_be_rolled_goes_to_no_client_that_must_and_to_no_standard_ch
         let issue = Arc::new(Issue {
             v1_clean: Box::default(),
             v1_keep: Box::default(),
+            own: None,
             work: Arc::new(
                 Work::new(Parts {
                     id: WorkId(world.works),

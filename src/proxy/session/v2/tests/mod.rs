@@ -8,6 +8,7 @@ mod channels;
 mod jobs;
 mod lanes;
 mod limits;
+mod own;
 mod setup;
 mod shares;
 
@@ -329,6 +330,7 @@ impl World {
         let issue = Arc::new(Issue {
             v1_clean: Box::default(),
             v1_keep: Box::default(),
+            own: None,
             work: Arc::new(self.work(parts)),
         });
         self.input(Input::Issue(&issue));
