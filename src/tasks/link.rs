@@ -12,6 +12,7 @@ use crate::proxy::link::{Event, Input, Link, Output};
 use crate::proxy::router;
 use crate::stratum::v1::line::Lines;
 use crate::stratum::v2::frame::{Frames, MAX_UP};
+use crate::stratum::v2::noise::AuthorityPublic;
 use crate::telemetry::Board;
 use crate::telemetry::log::Repeats;
 use std::future::{Future, poll_fn};
@@ -294,11 +295,8 @@ impl Task {
 
     fn connect(&mut self, redirect: Option<(String, u16)>) {
         let pool = &self.start.pool;
-        let (host, port) = redirect.unwrap_or_else(|| (pool.host.clone(), pool.port));
-        let port = if port == 0 { pool.port } else { port };
+        let (host, port, authority) = place(pool, redirect);
         let tls = self.tls.clone();
-        // The same authority wherever a pool sends us.
-        let authority = pool.authority;
         debug!(pool = %pool.link.name, host, port, "connecting");
         self.connecting = Some(Box::pin(async move {
             net::connect(&host, port, tls.as_ref(), authority).await
@@ -317,6 +315,13 @@ impl Task {
         self.out.clear();
         self.connecting = None;
     }
+}
+
+/// Where to, and whose certificate is believed there: the same authority's wherever a pool sends us (SV2 3.6.5).
+fn place(pool: &Pool, redirect: Option<(String, u16)>) -> (String, u16, Option<AuthorityPublic>) {
+    let (host, port) = redirect.unwrap_or_else(|| (pool.host.clone(), pool.port));
+    let port = if port == 0 { pool.port } else { port };
+    (host, port, pool.authority)
 }
 
 fn say(pool: &str, event: &Event, folded: u64) {
@@ -416,5 +421,32 @@ fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionReset => "it reset the connection".to_owned(),
         _ => format!("the connection failed: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    // sv2: 3.3 a new server is met by a new handshake
+    // sv2: 3.6.5 a Reconnect leads to no server of another authority
+    #[test]
+    fn wherever_a_pool_sends_us_its_own_authority_is_wanted() {
+        let key = "9bXiEd8boQVhq7WddEcERUL5tyyJVFYdU8th3HfbNXK3Yw6GRXh";
+        let text = format!(
+            "[[pool]]\nurl = \"stratum2+tcp://pool.example:34254/{key}\"\nuser = \"a.{{worker}}\"\n"
+        );
+        let config = Config::from_toml("x", &text, &|_| None).expect("valid");
+        let pool = &config.pools[0];
+        assert!(pool.authority.is_some());
+        for (redirect, host, port) in [
+            (None, "pool.example", 34254),
+            (Some(("pool.example".to_owned(), 0)), "pool.example", 34254),
+            (Some(("eu.example.org".to_owned(), 1)), "eu.example.org", 1),
+        ] {
+            let expected = (host.to_owned(), port, pool.authority);
+            assert_eq!(place(pool, redirect), expected);
+        }
     }
 }

@@ -46,3 +46,21 @@ pub const INVALID_SHARE: &str = "invalid-share";
 
 /// To `SetCustomMiningJob`: we do not take jobs from clients.
 pub const JD_NOT_SUPPORTED: &str = "jd-not-supported";
+
+#[cfg(test)]
+mod tests {
+    // sv2: 3.5 our error codes have no control characters
+    #[test]
+    fn every_code_is_of_small_letters_and_dashes() {
+        let constants = include_str!("code.rs").lines();
+        let constants = constants.filter_map(|line| line.strip_prefix("pub const "));
+        let codes: Vec<_> = constants
+            .filter_map(|line| line.split('"').nth(1))
+            .collect();
+        assert!(codes.len() > 15, "{codes:?}");
+        for code in codes {
+            let small = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+            assert!(!code.is_empty() && code.bytes().all(small), "{code:?}");
+        }
+    }
+}

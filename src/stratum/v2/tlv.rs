@@ -15,7 +15,7 @@
 
 use super::message::{Malformed, WORKER_HASHRATE};
 
-/// Longest name of a worker, in bytes (extension 0x0002, section 2).
+/// Longest name of a worker, in bytes (extension 0x0002, section 1.1).
 pub const MAX_USER_IDENTITY: usize = 32;
 /// The field of extension 0x0002 that names a worker.
 const USER_IDENTITY: u8 = 0x01;
@@ -104,6 +104,7 @@ fn is_even(tail: &[u8], order: Order) -> bool {
 mod tests {
     use super::*;
 
+    // sv2: 0x0002 1.1 a name is as long as it says and not padded
     #[test]
     fn the_specifications_own_example_is_read_and_so_is_the_same_as_sri_writes_it() {
         let big = b"\x00\x02\x01\x00\x0aWorker_001";
@@ -115,6 +116,7 @@ mod tests {
         assert_eq!(out, little);
     }
 
+    // sv2: 3.4.3 a field longer than its extension allows refuses its message
     #[test]
     fn a_name_of_32_bytes_is_a_name_and_one_of_33_is_refused() {
         let mut longest = Vec::new();
@@ -124,6 +126,7 @@ mod tests {
         assert_eq!(user_identity(&longer), Err(Malformed::Length));
     }
 
+    // sv2: 3.4.3 known fields are found among others
     #[test]
     fn the_name_is_found_behind_other_fields_and_is_not_any_other_field() {
         let other = b"\x02\x00\x02\x01\x00z\x03\x00\x01\x00\x00";

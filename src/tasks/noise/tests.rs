@@ -83,6 +83,7 @@ async fn a_handshake_that_takes_its_whole_time_is_taken_and_one_a_moment_longer_
     assert!(matches!(error, Err(HandshakeFailed::Slow)), "{error:?}");
 }
 
+// sv2: 4 a pool is spoken to through Noise, and is the one its authority certifies
 #[tokio::test(start_paused = true)]
 async fn a_server_of_another_authority_is_refused() {
     let issuer = issuer();
@@ -128,6 +129,7 @@ async fn what_waits_leaves_while_its_writer_only_reads() {
     }
 }
 
+// sv2: 4.5 a failure to decrypt ends the session
 #[tokio::test(start_paused = true)]
 async fn frames_before_a_changed_byte_are_read_and_then_the_connection_ends() {
     let (miner, mut pool) = connected(1 << 16).await;

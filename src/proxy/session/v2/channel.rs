@@ -63,6 +63,8 @@ pub(super) struct Channel {
     pub(super) batch: Batch,
     /// The `min_ntime` of its last `SetNewPrevHash`: no job may go below.
     pub(super) tip_ntime: u32,
+    /// Its target is to be told behind its first job.
+    pub(super) owes_target: bool,
     /// By link, where its jobs are told later than their work says; empty for most.
     pub(super) ahead: Vec<Ahead>,
     /// A job that waits for its merkle root; whether it is clean.
@@ -79,6 +81,23 @@ impl Channel {
     pub(super) fn target(&self) -> [u8; 32] {
         let difficulty = self.mining.advertised.unwrap_or(Difficulty::MIN);
         Target::from_difficulty(difficulty).to_le_bytes()
+    }
+
+    /// What it was told its hashes must meet has changed. SV2 5.3.15: a standard channel's first message is its first job.
+    /// That is a future job, so a target which stands behind it holds for it too (5.3.21).
+    pub(super) fn tell_target(&mut self, out: &mut Vec<u8>) {
+        self.owes_target = self.kind == Kind::Standard && self.tip_ntime == 0;
+        if !self.owes_target {
+            self.write_target(out);
+        }
+    }
+
+    pub(super) fn write_target(&self, out: &mut Vec<u8>) {
+        SetTarget {
+            channel_id: self.id,
+            maximum_target: self.target(),
+        }
+        .write(out);
     }
 
     /// Remembers the root of a job, as long as the job itself is.
@@ -181,6 +200,7 @@ impl Session {
             judging: VecDeque::new(),
             batch: Batch::default(),
             tip_ntime: 0,
+            owes_target: false,
             ahead: Vec::new(),
             rooting: None,
             roots: VecDeque::new(),
@@ -402,11 +422,7 @@ impl Session {
         if channel.mining.advertised.is_some_and(|told| told < floor) {
             // "MUST reflect the client's request": at once, for the jobs that come; and soon there is one.
             channel.mining.advertised = Some(floor);
-            SetTarget {
-                channel_id: channel.id,
-                maximum_target: channel.target(),
-            }
-            .write(&mut self.out);
+            channel.tell_target(&mut self.out);
             channel.mining.renew();
         }
         channel.mining.hurry(now, &self.config);

@@ -1,8 +1,9 @@
 //! Work becomes jobs: to one channel, or to all of them at once by the group. Not the work itself.
 //!
 //! A clean job is always a future job and the `SetNewPrevHash` that makes it the one, as pools do; any other builds on the
-//! previous hash that its channel has. Invariant: a target is told before the job it is for (SV2 5.3.21), no job names a
-//! time below that of its previous hash (5.3.11), and none a time that its channel was on before with the same work.
+//! previous hash that its channel has. Invariant: a target is told before the job it is for is mined (SV2 5.3.21), no job
+//! names a time below that of its previous hash (5.3.11), and none a time that its channel was on before with the same
+//! work.
 //!
 //! The two rules on time collide: a channel may open on renewed work, whose time runs ahead, and the pool's next job names
 //! an earlier one. That is told later than it says, by as much as it takes; so are then its renewals and everything else on
@@ -13,7 +14,7 @@ use super::setup::ROLLED;
 use super::{GROUP, Output, Session};
 use crate::proxy::lease::{Issue, SessionId};
 use crate::proxy::session::mining::Told;
-use crate::stratum::v2::message::{NewExtendedMiningJob, NewMiningJob, SetNewPrevHash, SetTarget};
+use crate::stratum::v2::message::{NewExtendedMiningJob, NewMiningJob, SetNewPrevHash};
 use crate::work::{LinkId, Work};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -111,13 +112,8 @@ impl Session {
             }
         }
         for Due { at, told, .. } in &due {
-            let channel = &self.channels[*at];
             if told.changed {
-                SetTarget {
-                    channel_id: channel.id,
-                    maximum_target: channel.target(),
-                }
-                .write(&mut self.out);
+                self.channels[*at].tell_target(&mut self.out);
             }
         }
         if may_group && due.len() > 1 && due.len() == open && self.all_alike(&due) {
@@ -253,6 +249,9 @@ fn standard_job(
         merkle_root: *root,
     }
     .write(out);
+    if std::mem::take(&mut channel.owes_target) {
+        channel.write_target(out);
+    }
     if clean {
         previous_hash(out, channel.id, work, ntime);
     }

@@ -25,7 +25,7 @@ use super::{Bucket, Close, Config, Observation};
 use crate::machine::Machine;
 use crate::proxy::lease::{LaneMemory, SessionId};
 use crate::stratum::v2::frame::{self, Frame};
-use crate::stratum::v2::message::{FromMiner, Malformed, SetTarget};
+use crate::stratum::v2::message::{FromMiner, Malformed};
 use crate::work::Lane;
 use channel::{Channel, State};
 use smallvec::SmallVec;
@@ -327,11 +327,7 @@ impl Session {
     fn keep_alive(&mut self, now: Instant) {
         let open = self.channels.iter().find(|c| c.state == State::Open);
         if let Some(channel) = open.filter(|_| now >= self.last_sent + SILENCE) {
-            let target = SetTarget {
-                channel_id: channel.id,
-                maximum_target: channel.target(),
-            };
-            target.write(&mut self.out);
+            channel.write_target(&mut self.out);
         }
     }
 }

@@ -293,6 +293,46 @@ fn shares_survive() {
     );
 }
 
+// sv2: 3.4.1 a message has the number of the extension that defined it, whatever it carries
+#[test]
+fn what_an_extension_appends_leaves_the_message_one_of_the_protocol_itself() {
+    let written = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        write(&mut out);
+        [out[0], out[1] & 0x7f, out[2]]
+    };
+    let share = |tlv| SubmitSharesExtended {
+        channel_id: 1,
+        sequence_number: 2,
+        job_id: 3,
+        nonce: 4,
+        ntime: 5,
+        version: 6,
+        extranonce: b"",
+        tlv,
+    };
+    assert_eq!(written(&|out| share(b"").write(out)), [0, 0, 0x1b]);
+    let named = share(b"\x02\x00\x01\x01\x00a");
+    assert_eq!(written(&|out| named.write(out)), [0, 0, 0x1b]);
+    let wanted = RequestExtensions {
+        request_id: 1,
+        requested_extensions: Numbers(&[[2, 0]]),
+    };
+    assert_eq!(written(&|out| wanted.write(out)), [1, 0, 0]);
+    let granted = RequestExtensionsSuccess {
+        request_id: 1,
+        supported_extensions: Numbers(&[[2, 0]]),
+    };
+    assert_eq!(written(&|out| granted.write(out)), [1, 0, 1]);
+    let refused = RequestExtensionsError {
+        request_id: 1,
+        unsupported_extensions: Numbers(&[[2, 0]]),
+        required_extensions: Numbers(&[]),
+    };
+    assert_eq!(written(&|out| refused.write(out)), [1, 0, 2]);
+}
+
+// sv2: 3.4.3 fields of extensions stand behind the message
 // sv2: 3.4 fields that extensions append are not an error
 #[test]
 fn fields_of_extensions_stay_with_a_share_and_are_dropped_elsewhere() {
@@ -309,6 +349,7 @@ fn fields_of_extensions_stay_with_a_share_and_are_dropped_elsewhere() {
     let mut out = Vec::new();
     share.write(&mut out);
     assert_eq!(out.len(), 6 + 24 + 9 + 4);
+    assert!(out.ends_with(b"12345678tail"));
     assert_eq!(SubmitSharesExtended::parse(&out[6..]), Ok(share));
     assert_eq!(
         SetupConnectionSuccess::parse(b"\x02\x00\0\0\0\0tail").map(|setup| setup.used_version),

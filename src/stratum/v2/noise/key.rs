@@ -201,6 +201,7 @@ mod tests {
     const SRI_SECRET: &str = "mkDLTBBRxdBv998612qipDYoTK3YUrqLe8uWw7gu3iXbSrn2n";
     const SRI_PUBLIC: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
 
+    // sv2: 4.7 an authority's key is base58-check behind [1, 0]
     #[test]
     fn the_vector_of_the_specification_holds_both_ways() {
         let key = AuthorityPublic::from_bytes(&SPEC).expect("a point");

@@ -19,6 +19,7 @@ fn our_initiator_and_our_responder_understand_each_other() {
 
 // sv2: 4.5 the handshake and the ciphers are those of the reference, as initiator
 // sv2: 4.6 messages are encrypted after the handshake
+// sv2: 4.6 a payload is sealed in blocks of at most 65,519 bytes
 #[test]
 fn ten_thousand_frames_pass_from_us_to_sri_and_back_as_initiator() {
     let mut rng = Rng(1);

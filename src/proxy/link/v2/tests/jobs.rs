@@ -15,6 +15,7 @@ fn at(channel_id: u32, job_id: u32, min_ntime: Option<u32>) -> NewExtendedMining
 // sv2: 5.3.17 SetNewPrevHash names a future job
 // sv2: 5.3.16 the coinbase is prefix, extranonce_prefix, extranonce, suffix
 // sv2: 5.1.3 a future job waits for its previous block
+// sv2: 5.3.17 what a SetNewPrevHash brings is mined at once
 #[test]
 fn a_future_job_becomes_clean_work_when_its_previous_block_comes() {
     let mut world = World::open();
@@ -60,6 +61,7 @@ fn a_job_with_min_ntime_is_work_at_once_and_not_clean() {
 }
 
 // sv2: 5.3.17 min_ntime is the smallest nTime on that block
+// sv2: 5.3.11 ntime is at least the header_timestamp
 #[test]
 fn no_work_begins_before_its_block_allows() {
     let (mut world, _) = World::up();
@@ -208,6 +210,21 @@ fn version_bits_may_be_rolled_only_in_jobs_that_allow_it() {
     assert_eq!(world.status().version_mask, Some(0));
     world.told(frame!(job(3, Some(NTIME))));
     assert_eq!(world.work().version_mask, 0x1fff_e000);
+}
+
+// sv2: 5.3.16 the bits that may be rolled may come as anything
+#[test]
+fn a_pool_may_set_the_bits_that_we_roll_as_it_likes() {
+    let (mut world, _) = World::up();
+    for (id, bits) in [(2, 0x1fff_e000), (3, 0x1555_4000), (4, 0x2000)] {
+        let version = VERSION | bits;
+        world.told(frame!(NewExtendedMiningJob {
+            version,
+            ..job(id, Some(NTIME))
+        }));
+        let work = world.work();
+        assert_eq!((work.version, work.version_mask), (version, 0x1fff_e000));
+    }
 }
 
 // sv2: 5.3.21 a target counts for later jobs and for future jobs that are here, not for the active one

@@ -3,13 +3,15 @@
 use super::workers::by_worker;
 use super::*;
 use crate::stratum::v2::message::{
-    ChannelEndpointChanged, CloseChannel, Numbers, OpenMiningChannelError, REQUIRES_FIXED_VERSION,
-    Reconnect, RequestExtensionsError, RequestExtensionsSuccess, SetGroupChannel,
-    SetupConnectionError, UpdateChannel, WORKER_HASHRATE,
+    ChannelEndpointChanged, CloseChannel, Numbers, OpenMiningChannelError,
+    REQUIRES_EXTENDED_CHANNELS, REQUIRES_FIXED_VERSION, Reconnect, RequestExtensionsError,
+    RequestExtensionsSuccess, SetGroupChannel, SetupConnectionError, UpdateChannel,
+    WORKER_HASHRATE,
 };
 
 // sv2: 3.6.1 SetupConnection is the first message
 // sv2: 3.6.1 vendor is always set
+// sv2: 3.6.1 the versions offered are 2 to 2
 #[test]
 fn the_first_message_sets_up_mining_at_version_2_and_nothing_follows_it_unanswered() {
     let world = World::connected(config());
@@ -40,22 +42,37 @@ fn a_pool_that_wants_another_version_is_left() {
 // sv2: 3.5 an error code causes no action
 #[test]
 fn a_refused_setup_is_told_in_words_and_tried_again_later() {
-    let mut world = World::connected(config());
-    world.told(frame!(SetupConnectionError {
-        flags: 0,
-        error_code: b"no\x07body"
-    }));
-    let refused = Event::LoginRefused("no%07body".into());
-    assert!(world.events().contains(&refused));
-    assert!(world.down().is_some());
-    world.pass(Duration::from_secs(31));
-    assert!(matches!(world.outputs.last(), Some(Output::Connect(None))));
+    for (error_code, words) in [
+        (&b"no\x07body"[..], "no%07body"),
+        (b"unsupported-feature-flags", "unsupported-feature-flags"),
+        (b"unsupported-protocol", "unsupported-protocol"),
+        (b"protocol-version-mismatch", "protocol-version-mismatch"),
+        (b"unknown-user", "unknown-user"),
+        (b"", ""),
+    ] {
+        let mut world = World::connected(config());
+        world.told(frame!(SetupConnectionError {
+            flags: 0,
+            error_code
+        }));
+        let refused = Event::LoginRefused(words.into());
+        assert!(world.events().contains(&refused));
+        assert!(world.down().is_some());
+        world.pass(Duration::from_secs(31));
+        assert!(matches!(world.outputs.last(), Some(Output::Connect(None))));
+    }
 }
 
 // sv2: 3.6.2 REQUIRES_FIXED_VERSION forbids version rolling
+// sv2: 3.6.2 REQUIRES_EXTENDED_CHANNELS asks for what we open anyhow
 #[test]
 fn a_pool_that_wants_its_version_kept_has_it_kept_whatever_its_jobs_say() {
-    for (flags, mask) in [(0, 0x1fff_e000), (REQUIRES_FIXED_VERSION, 0)] {
+    for (flags, mask) in [
+        (0, 0x1fff_e000),
+        (REQUIRES_FIXED_VERSION, 0),
+        (REQUIRES_EXTENDED_CHANNELS, 0x1fff_e000),
+        (REQUIRES_EXTENDED_CHANNELS | REQUIRES_FIXED_VERSION, 0),
+    ] {
         let mut world = World::connected(config());
         world.set_up(flags);
         assert_eq!(world.status().version_mask, Some(mask));
@@ -64,7 +81,6 @@ fn a_pool_that_wants_its_version_kept_has_it_kept_whatever_its_jobs_say() {
     }
 }
 
-// sv2: 5.3.2 request_id is unique in the connection
 // sv2: 5.3.2 a proxy with nothing below sends 0.0
 #[test]
 fn a_channel_is_opened_in_the_name_of_the_account_with_no_hashrate_while_nothing_is_below() {
@@ -79,25 +95,68 @@ fn a_channel_is_opened_in_the_name_of_the_account_with_no_hashrate_while_nothing
 }
 
 // sv2: 5.3.6 a refusal is met by asking for less
+// sv2: 3.5 an error code causes no action
 #[test]
 fn a_pool_that_refuses_is_asked_for_less_down_to_4_on_the_same_connection() {
     let mut world = World::connected(config());
     world.set_up(0);
-    for size in [8, 7, 6, 5, 4] {
+    for (size, error_code) in [
+        (8, &b"unknown-user"[..]),
+        (7, b"max-target-out-of-range"),
+        (6, b"min-extranonce-size-too-large"),
+        (5, b""),
+        (4, b"who knows"),
+    ] {
         assert_eq!(world.asked_channel().1, size);
         assert_eq!(world.down(), None);
         let request_id = world.asked_channel().0;
         world.told(frame!(OpenMiningChannelError {
             request_id,
-            error_code: b"who knows"
+            error_code
         }));
     }
     assert!(world.down().is_some());
     let refused = Event::LoginRefused("who knows".into());
     assert!(world.events().contains(&refused));
-    let mut ids: Vec<u32> = world.opens().iter().map(|open| open.request_id).collect();
-    ids.dedup();
+}
+
+// sv2: 5.3.2 request_id is unique in the connection
+#[test]
+fn no_request_on_a_connection_has_the_number_of_another() {
+    let mut world = World::connected(by_worker());
+    world.set_up(0);
+    world.told(frame!(RequestExtensionsError {
+        request_id: 1,
+        unsupported_extensions: Numbers(&[[2, 0]]),
+        required_extensions: Numbers(&[])
+    }));
+    let request_id = world.asked_channel().0;
+    world.told(frame!(OpenMiningChannelError {
+        request_id,
+        error_code: b""
+    }));
+    world.grant(8);
+    world.told(frame!(job(1, None)));
+    world.told(frame!(prev_hash(1)));
+    for _ in 0..2 {
+        // A question whether the pool is there, each.
+        world.pass(Duration::from_secs(75));
+        let request_id = world.asked_channel().0;
+        world.told(frame!(OpenMiningChannelError {
+            request_id,
+            error_code: b""
+        }));
+    }
+    let id = |said: FromMiner<'_>| match said {
+        FromMiner::RequestExtensions(asked) => Some(u32::from(asked.request_id)),
+        FromMiner::OpenExtendedMiningChannel(open) => Some(open.request_id),
+        _ => None,
+    };
+    let mut ids: Vec<u32> = world.said().into_iter().filter_map(id).collect();
     assert_eq!(ids.len(), 5);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 5, "{ids:?}");
 }
 
 #[test]
@@ -137,7 +196,7 @@ fn a_channel_whose_extranonce_no_share_can_carry_is_refused() {
 }
 
 // sv2: 0x0001 1.1 RequestExtensions comes right after the setup, and its answer before all else
-// sv2: 0x0002 1.1 a name goes with shares only if that was agreed
+// sv2: 0x0002 1.3 a name goes with shares only if that was agreed
 #[test]
 fn worker_names_are_negotiated_before_the_channel_is_opened() {
     let mut world = World::connected(by_worker());

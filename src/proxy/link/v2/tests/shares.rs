@@ -44,7 +44,6 @@ impl World {
 
 // sv2: 5.3.12 the extranonce is exactly as long as was negotiated
 // sv2: 5.3.11 version is the full nVersion
-// sv2: 5.3.11 ntime is at least the header_timestamp
 #[test]
 fn a_share_carries_pad_lane_and_what_the_miner_rolled() {
     for (size, extranonce) in [
@@ -254,7 +253,8 @@ fn shares_on_older_jobs_of_the_same_block_are_forwarded_under_their_own_id_and_p
     assert_eq!(world.shares()[0].job_id, 1);
 }
 
-// sv2: 0x0002 2 user_identity is at most 32 bytes
+// sv2: 0x0002 1.1 user_identity is at most 32 bytes
+// sv2: 0x0002 1.2 once agreed every share carries its name
 #[test]
 fn a_name_of_32_bytes_goes_whole_and_a_longer_one_by_the_end_of_its_machine() {
     use crate::stratum::v2::message::{Numbers, RequestExtensionsSuccess};

@@ -33,6 +33,7 @@ fn update(channel_id: u32, difficulty: f64) -> UpdateChannel {
     }
 }
 
+// sv2: 5.3.2 request_id is given back and not interpreted
 // sv2: 5.2.2 servers offer standard and extended channels
 // sv2: 5.2.3 all channels of a group have a full extranonce of one length
 // sv2: 5.1.2 the coinbase of a group's job has one script length
@@ -90,6 +91,7 @@ fn every_channel_asks_the_router_for_a_seat_of_its_own() {
 }
 
 // sv2: 5.2 a channel id is given once in the life of a connection
+// sv2: 5.3.2 request_id is given back and not interpreted
 // sv2: 5.2.3 no channel has the id of its group
 #[test]
 fn ids_are_never_used_again() {
@@ -248,8 +250,9 @@ fn a_client_that_tells_its_hash_rate_begins_where_it_is_wanted() {
     }));
     world.opened();
     world.block();
-    let FromPool::SetTarget(told) = world.said()[0] else {
-        panic!("before the first job");
+    let said = world.said();
+    let [_, FromPool::SetTarget(told), FromPool::SetNewPrevHash(_)] = said[..] else {
+        panic!("before the first job is mined: {said:?}");
     };
     assert_eq!(told.maximum_target, target(512.0));
 }

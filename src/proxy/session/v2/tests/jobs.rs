@@ -3,7 +3,7 @@
 use super::*;
 use crate::stratum::v2::message::{
     NewExtendedMiningJob, NewMiningJob, REQUIRES_STANDARD_JOBS, REQUIRES_VERSION_ROLLING,
-    SetNewPrevHash, SetTarget,
+    SetNewPrevHash, SetTarget, UpdateChannel,
 };
 use crate::work::Share;
 
@@ -48,6 +48,41 @@ fn a_standard_channel_is_given_a_future_job_and_then_its_block() {
     assert_eq!(world.said(), expected);
 }
 
+// sv2: 5.3.15 the first message of a standard channel is its first job
+#[test]
+fn a_target_that_changes_before_the_first_job_of_a_standard_channel_stands_behind_it() {
+    let mut guessed = World::with(starting_at(1.0), 0);
+    guessed.says(frame!(OpenStandardMiningChannel {
+        nominal_hash_rate: 1e15,
+        ..standard(1)
+    }));
+    let mut updated = World::with(config(), 0);
+    updated.says(frame!(standard(1)));
+    updated.says(frame!(UpdateChannel {
+        channel_id: FIRST,
+        nominal_hash_rate: 0.0,
+        maximum_target: target(64.0),
+    }));
+    for mut world in [guessed, updated] {
+        let said = world.said();
+        let [FromPool::OpenStandardMiningChannelSuccess(open)] = said[..] else {
+            panic!("{said:?}");
+        };
+        world.block();
+        let said = world.said();
+        let expected = [("standard", FIRST), ("target", FIRST), ("block", FIRST)];
+        assert_eq!(order(&said), expected);
+        let FromPool::SetTarget(told) = said[1] else {
+            unreachable!("it was second");
+        };
+        assert_ne!(told.maximum_target, open.target);
+        world.pass(GAP);
+        world.block();
+        assert_eq!(order(&world.said())[0], ("standard", FIRST), "once");
+    }
+}
+
+// sv2: 5.1.1 NewMiningJob goes to standard channels alone
 // sv2: 5.3.16 the job of an extended channel is its whole coinbase, without what BIP 141 adds
 #[test]
 fn an_extended_channel_is_given_what_its_merkle_root_is_made_of() {

@@ -46,6 +46,7 @@ fn the_second_version_is_spoken_wherever_it_is_among_those_offered() {
     }
 }
 
+// sv2: 3.6.3 the flags of an error are 0 where they are not the reason
 // sv2: 3.6.3 SetupConnection.Error comes before the connection is closed
 #[test]
 fn a_client_without_the_second_version_or_the_mining_protocol_is_told_so_and_leaves() {

@@ -67,6 +67,59 @@ fn the_sum_is_of_the_difficulties_that_the_jobs_were_told_under() {
     assert_eq!(world.counts.accepted.hashes, 32 * 131_072);
 }
 
+// sv2: 5.3.13 counts begin anew with every batch
+#[test]
+fn the_sum_of_a_batch_is_of_its_own_shares() {
+    let mut config = config();
+    config.vardiff.fixed = Some(Difficulty::new(1024.0).expect("within range"));
+    let mut world = World::mining(config);
+    let job = world.works;
+    world.judges = false;
+    for (shares, sum) in [(1..3, 2048), (3..4, 1024)] {
+        let (last, count) = (shares.end - 1, shares.end - shares.start);
+        for sequence in shares {
+            world.says(frame!(found_extended(FIRST, sequence, job)));
+        }
+        while let Some((id, request)) = world.judging.pop_front() {
+            let mut proof = share::prove(&request.work, request.lane, &request.share);
+            proof.hash[8..].fill(0);
+            world.of(id, session::Input::Judged(&request, &proof));
+        }
+        assert_eq!(world.said(), [success(FIRST, last, count, sum)]);
+    }
+}
+
+// sv2: 3.5 our error codes have no control characters
+#[test]
+fn every_refusal_and_every_end_has_a_word_that_can_be_printed() {
+    let refusals = Reject::ALL.map(super::super::shares::error_code);
+    let ends = Close::ALL.map(Close::label);
+    for code in refusals.iter().chain(&ends) {
+        let printable = code.bytes().all(|byte| byte.is_ascii_graphic());
+        assert!(printable && !code.is_empty(), "{code:?}");
+    }
+}
+
+// sv2: 5.3.16 a rolled bit may be set or cleared, whatever it is in the job
+#[test]
+fn a_version_that_lacks_bits_which_the_job_has_is_as_good_as_one_with_more() {
+    let mut world = World::mining(config());
+    world.pass(GAP);
+    world.works += 1;
+    let job = world.job_of(Parts {
+        version: VERSION | 0x1555_4000,
+        ..Parts::default()
+    });
+    world.out.clear();
+    for (sequence, version) in [(1, VERSION), (2, VERSION | ROLLED)] {
+        let share = SubmitSharesExtended {
+            version,
+            ..found_extended(FIRST, sequence, job)
+        };
+        assert_eq!(answer(&mut world, share), success(FIRST, sequence, 1, 0));
+    }
+}
+
 // sv2: 5.3.14 every bad share is answered at once with its own number
 #[test]
 fn each_bad_share_has_its_answer_and_the_good_ones_around_it_theirs() {
@@ -98,6 +151,7 @@ fn answer(world: &mut World, share: SubmitSharesExtended<'_>) -> FromPool<'stati
 }
 
 // sv2: 5.3.11 ntime is not below that of the job
+// sv2: 10.2 nTime may be rolled, once per second and more
 // sv2: 5.3.11 version is the full nVersion
 // sv2: 5.3.12 the extranonce is exactly as long as was negotiated
 #[test]
@@ -350,8 +404,8 @@ fn what_is_judged_is_what_the_client_hashed() {
     );
 }
 
-// sv2: 0x0002 1.1 names in shares count only if that was agreed
-// sv2: 0x0002 2 a user_identity longer than 32 bytes is refused
+// sv2: 0x0002 1.3 names in shares count only if that was agreed
+// sv2: 0x0002 1.1 a user_identity longer than 32 bytes is refused
 #[test]
 fn the_name_that_a_share_carries_is_counted_if_names_were_agreed_on() {
     for agreed in [false, true] {
