@@ -5,7 +5,7 @@
 use sluice::proxy::session::v2::GROUP;
 use sluice::stratum::v2::code;
 use sluice::stratum::v2::frame::{Frame, HEADER, Header};
-use sluice::stratum::v2::message::{FromMiner, FromPool, SubmitSharesError};
+use sluice::stratum::v2::message::{FromMiner, FromPool, Malformed, SubmitSharesError};
 use sluice::work::Target;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -47,6 +47,8 @@ pub(crate) struct Miner {
     asked: HashSet<u32>,
     channels: BTreeMap<u32, Channel>,
     updating: Option<(u32, [u8; 32])>,
+    /// The request or channel of a message in which a number was none.
+    odd: Option<u32>,
     /// Shares on channels that were open, which must be counted.
     pub(crate) submits: u64,
     /// All shares, those for nobody too.
@@ -69,6 +71,11 @@ impl Miner {
     /// Something is said to the session; `Err`: nobody could read it.
     pub(crate) fn says(&mut self, frame: &Frame<'_>) {
         match FromMiner::parse(frame) {
+            // Refused by what it begins with, or torn besides.
+            Err(Malformed::Value) if self.set_up => {
+                let first = frame.payload.first_chunk();
+                self.odd = first.map(|id| u32::from_le_bytes(*id));
+            }
             Err(_) => self.closes = true,
             Ok(None) => {}
             Ok(Some(message)) => self.message(message),
@@ -173,12 +180,16 @@ impl Miner {
                 self.opened(open.request_id, open.channel_id, false, open.target);
             }
             FromPool::OpenMiningChannelError(error) => {
-                let wishes = self.wishes.get_mut(&error.request_id);
-                wishes.and_then(Vec::pop).expect("nobody asked");
+                if self.odd.take_if(|odd| *odd == error.request_id).is_none() {
+                    let wishes = self.wishes.get_mut(&error.request_id);
+                    wishes.and_then(Vec::pop).expect("nobody asked");
+                }
             }
             FromPool::UpdateChannelError(error) => {
-                let (id, _) = self.updating.take().expect("nobody asked");
-                assert_eq!(id, error.channel_id);
+                if self.odd.take_if(|odd| *odd == error.channel_id).is_none() {
+                    let (id, _) = self.updating.take().expect("nobody asked");
+                    assert_eq!(id, error.channel_id);
+                }
             }
             FromPool::CloseChannel(close) => self.open(close.channel_id).closed = true,
             FromPool::SubmitSharesSuccess(success) => {
