@@ -330,7 +330,11 @@ impl Guest {
             debug!(peer = %self.peer, "TLS on a listener without a certificate");
             return self.refuse(RefusedConnection::Tls);
         };
-        let mut stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        let handshake = tokio::select! {
+            done = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => done,
+            () = self.listen.cancel.cancelled() => return self.turn_away(Close::Draining),
+        };
+        let mut stream = match handshake {
             Ok(Ok(stream)) => stream,
             failed => {
                 debug!(peer = %self.peer, failed = ?failed.err(), "no TLS handshake");
