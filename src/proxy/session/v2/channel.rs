@@ -303,7 +303,12 @@ impl Session {
                 self.unseated(at, code::MIN_EXTRANONCE_SIZE_TOO_LARGE);
             }
             session::Input::Lease(lease) => {
-                self.channels[at].mining.lease(lease);
+                let mining = &mut self.channels[at].mining;
+                mining.lease(lease);
+                // A failover brings one to every channel, and its work after the last: nobody else is looked at for it.
+                if mining.latest.is_none() {
+                    return Some(at);
+                }
                 self.issue(now);
             }
             session::Input::Watched(watched) => {
@@ -457,9 +462,15 @@ impl Session {
     /// Channels that are over and owe nothing any more leave.
     pub(super) fn sweep(&mut self, now: Instant) {
         let over = |c: &Channel| c.is_over() && c.judging.is_empty();
-        while let Some(at) = self.channels.iter().position(|c| over(c)) {
-            let mut channel = self.channels.remove(at);
-            self.stirred = 0..self.channels.len();
+        if !self.channels.iter().any(|c| over(c)) {
+            return;
+        }
+        // One pass: a group of thousands may close at once.
+        for mut channel in std::mem::take(&mut self.channels) {
+            if !over(&channel) {
+                self.channels.push(channel);
+                continue;
+            }
             if let State::Ending(why) = channel.state {
                 CloseChannel {
                     channel_id: channel.id,
@@ -468,9 +479,10 @@ impl Session {
                 .write(&mut self.out);
             }
             channel.mining.observe(now, true);
-            self.gone.push(channel);
-            self.channelless_since = now;
+            self.gone.push_back(channel);
         }
+        self.stirred = 0..self.channels.len();
+        self.channelless_since = now;
     }
 
     pub(super) fn refuse_custom_job(&mut self, job: &SetCustomMiningJob<'_>) {

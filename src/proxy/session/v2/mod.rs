@@ -70,8 +70,7 @@ pub struct Session {
     /// The next thing a channel is due: held work or an observation. Perhaps too early, never too late.
     due: Option<(Instant, &'static str)>,
     /// Closed channels whose seats the driver has not taken yet.
-    #[expect(clippy::vec_box, reason = "they move here as they are")]
-    gone: Vec<Box<Channel>>,
+    gone: VecDeque<Box<Channel>>,
     next_channel: u32,
     channelless_since: Instant,
     out: Vec<u8>,
@@ -103,7 +102,7 @@ impl Session {
             stirred: 0..0,
             waiting: 0,
             due: None,
-            gone: Vec::new(),
+            gone: VecDeque::new(),
             next_channel: GROUP + 1,
             channelless_since: now,
             out: Vec::new(),
@@ -150,7 +149,7 @@ impl Session {
     pub fn take_memory(&mut self, id: SessionId) -> Option<(Lane, LaneMemory, bool)> {
         let gone = self.gone.iter().position(|c| c.mining.id == id);
         let mut channel = match (gone, self.place(id)) {
-            (Some(at), _) => self.gone.remove(at),
+            (Some(at), _) => self.gone.remove(at)?,
             (None, Some(at)) => {
                 let channel = self.channels.remove(at);
                 self.waiting -= channel.judging.len();
@@ -368,9 +367,13 @@ impl Machine for Session {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
+        // One after the other to its end: who is told of one takes it away, so the next is always in front.
         for channel in &mut self.gone {
             if let Some(output) = channel.mining.poll_output() {
                 return Some(Output::Of(channel.mining.id, output));
+            }
+            if !std::mem::replace(&mut channel.told_gone, true) {
+                return Some(Output::Closed(channel.mining.id, channel.ended()));
             }
         }
         while !self.stirred.is_empty() {
@@ -379,10 +382,6 @@ impl Machine for Session {
                 return Some(Output::Of(mining.id, output));
             }
             self.stirred.start += 1;
-        }
-        if let Some(channel) = self.gone.iter_mut().find(|channel| !channel.told_gone) {
-            channel.told_gone = true;
-            return Some(Output::Closed(channel.mining.id, channel.ended()));
         }
         if !self.out.is_empty() {
             return Some(Output::Send(std::mem::take(&mut self.out)));
