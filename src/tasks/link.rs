@@ -126,7 +126,12 @@ impl Task {
             }
             let next = self.event(draining).await;
             draining |= matches!(next, Next::Drain);
+            let has_read = matches!(next, Next::Read(_));
             self.apply(next);
+            if has_read {
+                // A pool that talks without end shares this thread with the others and with the router.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
