@@ -5,7 +5,7 @@
 use super::jobs::Ahead;
 use super::setup::ROLLED;
 use super::shares::{Batch, Judging};
-use super::{GROUP, Output, Session};
+use super::{GROUP, Output, RENEWAL, Session};
 use crate::proxy::lease::{Issue, Lease, Seat, SessionId};
 use crate::proxy::session::jobs::KEPT;
 use crate::proxy::session::mining::Mining;
@@ -424,13 +424,22 @@ impl Session {
         let channel = &mut self.channels[at];
         expect_rate(&self.config, &mut channel.mining, update.nominal_hash_rate);
         channel.mining.floor = floor;
-        if channel.mining.advertised.is_some_and(|told| told < floor) {
+        let is_harder = channel.mining.advertised.is_some_and(|told| told < floor);
+        if is_harder {
             // "MUST reflect the client's request": at once, for the jobs that come; and soon there is one.
             channel.mining.advertised = Some(floor);
             channel.tell_target(&mut self.out);
-            channel.mining.renew();
         }
-        channel.mining.hurry(now, &self.config);
+        if self.renewed.is_none_or(|at| now >= at + RENEWAL) {
+            let before = channel.mining.refresh_asked;
+            if is_harder {
+                channel.mining.renew();
+            }
+            channel.mining.hurry(now, &self.config);
+            if channel.mining.refresh_asked != before {
+                self.renewed = Some(now);
+            }
+        }
     }
 
     fn refuse_update(&mut self, channel_id: u32, why: &str) {

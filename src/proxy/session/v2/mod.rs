@@ -46,6 +46,9 @@ const NO_CHANNEL: Duration = Duration::from_secs(3600);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Shares that may wait for their verdict at once: one turn's worth of frames. At the limit the connection is not read.
 const RING: usize = 32;
+/// Between two renewals of work that a client's `UpdateChannel` asks for: each is a job to every miner of its link, and
+/// within so long a job comes anyhow.
+const RENEWAL: Duration = Duration::from_secs(20);
 /// How long reading waits where something else must come first.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -73,6 +76,8 @@ pub struct Session {
     gone: VecDeque<Box<Channel>>,
     next_channel: u32,
     channelless_since: Instant,
+    /// When work was last renewed because the client changed its wishes.
+    renewed: Option<Instant>,
     out: Vec<u8>,
     outputs: VecDeque<Output>,
     submits: Tokens,
@@ -105,6 +110,7 @@ impl Session {
             gone: VecDeque::new(),
             next_channel: GROUP + 1,
             channelless_since: now,
+            renewed: None,
             out: Vec::new(),
             outputs: VecDeque::new(),
             submits: Tokens::full(now, config.submits),
