@@ -180,6 +180,11 @@ impl Proxy {
         miners.miners
     }
 
+    /// Ends it; whether everything ended in time.
+    pub fn drain(mut self) -> bool {
+        self.running.take().is_some_and(Running::drain)
+    }
+
     pub fn wait_up(&self, name: &str) {
         eventually("the pool is up", || self.pool(name).up.then_some(()));
     }

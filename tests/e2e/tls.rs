@@ -156,3 +156,19 @@ fn a_pool_of_a_foreign_authority_is_refused_in_plain_words() {
     assert!(pool.note.is_some_and(|note| note.contains("certificate")));
     proxy.mining("w").share(); // the backup serves meanwhile
 }
+
+#[test]
+fn a_tls_handshake_that_stops_half_way_holds_up_no_drain() {
+    let pki = Pki::new();
+    let sim = pki.pool();
+    let section = ssl("stall", sim.address(), &pki.path("ca.pem"));
+    let proxy = Proxy::start(&format!("{}{section}{LAB}", pki.listen()));
+    let mut half = Peer::connect(proxy.listeners[0]);
+    // A client hello of 512 bytes, of which six come.
+    half.send_bytes(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]);
+    let mut miner = Mining::login(pki.dial(proxy.listeners[0]), "w", &json!(["tls"]));
+    miner.share();
+    drop(miner);
+    assert!(proxy.drain(), "it ends in order");
+    drop(half);
+}

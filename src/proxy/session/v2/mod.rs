@@ -17,6 +17,7 @@ mod setup;
 mod shares;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 pub use io::{Input, Output};
 
@@ -46,9 +47,6 @@ const NO_CHANNEL: Duration = Duration::from_secs(3600);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Shares that may wait for their verdict at once: one turn's worth of frames. At the limit the connection is not read.
 const RING: usize = 32;
-/// Between two renewals of work that a client's `UpdateChannel` asks for: each is a job to every miner of its link, and
-/// within so long a job comes anyhow.
-const RENEWAL: Duration = Duration::from_secs(20);
 /// How long reading waits where something else must come first.
 const PAUSE: Duration = Duration::from_secs(1);
 

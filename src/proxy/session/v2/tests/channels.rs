@@ -293,6 +293,26 @@ fn an_update_to_a_smaller_target_is_told_at_once_and_holds_for_the_jobs_that_com
     assert_eq!(error.error_code, code::DIFFICULTY_TOO_LOW.as_bytes());
 }
 
+/// A renewal is a job to every miner of the link: no client sets the pace for all.
+#[test]
+fn updates_renew_the_work_once_in_20_s() {
+    let mut world = World::mining(config());
+    let harder = |world: &mut World, difficulty: f64| {
+        world.outputs.clear();
+        world.says(frame!(update(FIRST, difficulty)));
+        let refresh = |(_, output): &(SessionId, session::Output)| {
+            matches!(output, session::Output::Refresh(LinkId(0)))
+        };
+        world.outputs.iter().any(refresh)
+    };
+    assert!(harder(&mut world, 1e3));
+    world.pass(Duration::from_millis(19_999));
+    world.job();
+    assert!(!harder(&mut world, 1e6));
+    world.pass(Duration::from_millis(1));
+    assert!(harder(&mut world, 1e9));
+}
+
 // sv2: 5.3.8 there is no answer to an update that is accepted
 #[test]
 fn an_update_to_a_larger_target_is_not_answered() {
