@@ -216,6 +216,7 @@ impl Miner {
                         Some(block.job_id),
                         "no such future job"
                     );
+                    channel.is_within_limit();
                     channel.tip = Some(block.min_ntime);
                 });
             }
@@ -269,7 +270,10 @@ impl Miner {
 
     fn job(&mut self, id: u32, job: u32, min_ntime: Option<u32>) {
         self.each(id, |channel| {
-            channel.is_within_limit();
+            // A job that waits takes the target of when it is mined (5.3.21).
+            if min_ntime.is_some() {
+                channel.is_within_limit();
+            }
             channel.newest_job = Some(job);
             match (min_ntime, channel.tip) {
                 (None, _) => channel.future = Some(job),
