@@ -30,6 +30,15 @@ pub struct Count {
 impl Pool {
     /// With the templates of this provider; acknowledges shares in batches of so many.
     pub fn start(provider: &Provider, batch: u32) -> Self {
+        Self::with(provider, batch, "2")
+    }
+
+    /// Takes no worker's name with a share, and acknowledges each.
+    pub fn without_names(provider: &Provider) -> Self {
+        Self::with(provider, 1, "")
+    }
+
+    fn with(provider: &Provider, batch: u32, extensions: &str) -> Self {
         let (address, monitoring) = (free_address(), free_address());
         // So many shares a minute are wanted that the easiest target a client asks for is the one it gets.
         let config = format!(
@@ -42,7 +51,7 @@ impl Pool {
              pool_signature = \"lab\"
              shares_per_minute = 60000.0
              share_batch_size = {batch}
-             supported_extensions = [2]
+             supported_extensions = [{extensions}]
              monitoring_address = \"{monitoring}\"
              monitoring_cache_refresh_secs = 1
              [template_provider_type.Sv2Tp]
@@ -57,6 +66,18 @@ impl Pool {
             monitoring,
             program,
         }
+    }
+
+    /// Channels on which it has accepted shares, with their number.
+    pub fn mined(&self) -> BTreeMap<u32, u64> {
+        let mut mined = BTreeMap::new();
+        for line in self.program.said(&["SubmitSharesSuccess("]) {
+            let (_, id) = line.split_once("channel_id=").expect("it names a channel");
+            let digits = id.split(|c: char| !c.is_ascii_digit()).next();
+            let id = digits.and_then(|id| id.parse().ok());
+            *mined.entry(id.expect("a number")).or_default() += 1;
+        }
+        mined
     }
 
     /// As of now.

@@ -49,6 +49,30 @@ fn v1_miners_mine_at_a_v2_pool() {
     assert_eq!(fleet.stats().violations_total(), 0, "{:?}", fleet.stats());
 }
 
+/// Names go up by the channel: the account's, and one for each worker from its first share on.
+#[test]
+fn each_worker_mines_on_a_channel_of_its_own_at_a_pool_that_takes_no_names() {
+    let provider = Provider::start(HARD);
+    let pool = Pool::without_names(&provider);
+    let proxy = proxy(&above(&pool).replace("acct", "acct.{worker}"));
+    let fleet = fleet(proxy.listeners[0]);
+    let far = Far::behind(&pool);
+    far.mined_over_news(&provider);
+    eventually("every worker has mined on its own", || {
+        (pool.mined().len() as u64 == MINERS + 1).then_some(())
+    });
+    far.mined_over_news(&provider);
+    fleet.set_hashrate(0.0);
+    let (ours, count) = at_rest(&proxy, &pool, 0);
+    all_accounted_for(&proxy, &ours, &count);
+    let mined = pool.mined();
+    assert_eq!(mined.values().sum::<u64>(), count.accepted, "{mined:?}");
+    // The account's has only what came before the others were open.
+    let (account, owns) = (mined.values().next(), mined.values().skip(1).sum::<u64>());
+    assert!(account.is_some_and(|few| few * 3 < owns), "{mined:?}");
+    assert_eq!(fleet.stats().violations_total(), 0, "{:?}", fleet.stats());
+}
+
 /// The pool says yes to ten shares at once and never to the last few: they are in flight, not lost.
 #[test]
 fn a_pool_that_acknowledges_in_batches_stays_up_with_the_last_batch_open() {
