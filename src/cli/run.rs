@@ -2,7 +2,7 @@
 
 use super::exit;
 use crate::app::{App, Running};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::telemetry::log;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,7 @@ pub fn main(args: Args) -> ExitCode {
         return ExitCode::from(exit::CONFIG);
     }
     warn_of_plaintext(&config);
+    warn_of_passwords(&config);
     match App::build(config).and_then(App::start) {
         Ok(running) => supervise(running),
         Err(error) => {
@@ -79,6 +80,15 @@ fn warn_of_plaintext(config: &Config) {
         .filter(|pool| pool.tls.is_none() && pool.authority.is_none())
     {
         warn!(pool = %pool.link.name, "this pool is reached in plain text: whoever is on the way can redirect the hashrate; prefer stratum2+tcp:// or stratum+ssl://");
+    }
+}
+
+fn warn_of_passwords(config: &Config) {
+    let closed = |listener: &&Listener| listener.session.password.is_some();
+    for listener in config.listeners.iter().filter(closed) {
+        if config.v2.authority.is_some() {
+            warn!(listener = %listener.name, "this listener has a password, for which Stratum V2 has no word: V2 miners get no channel on it");
+        }
     }
 }
 

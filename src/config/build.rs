@@ -152,6 +152,7 @@ fn shared(document: &Document, limits: &Section<'_>, lab: bool, findings: &mut F
         submits: submits.unwrap_or(nothing),
         others: others.unwrap_or(nothing),
         channels: channels.unwrap_or(64) as usize,
+        v2: document.section("v2").given("authority_key").is_some(),
         fast_lines: fast_lines.unwrap_or(true),
         wall: wall(),
     }

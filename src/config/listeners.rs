@@ -55,6 +55,10 @@ fn listener(
     let address = section.take("address", findings, units::address);
     let tls = tls(&section.inner("listen.tls"), world, findings);
     let password = section.take("password", findings, |v| secret::read(v, world));
+    if password.is_some() && shared.v2 {
+        let message = "Stratum V2 has no password: V2 miners get no channel on this listener";
+        section.say(Severity::Note, "password", message, findings);
+    }
     let vardiff = vardiff(section, shared, findings);
     Some(Listener {
         name: name.to_owned(),

@@ -136,6 +136,8 @@ struct Shared {
     submits: session::Bucket,
     others: session::Bucket,
     channels: usize,
+    /// V2 miners are let in.
+    v2: bool,
     fast_lines: bool,
     wall: session::WallAnchor,
 }

@@ -32,7 +32,14 @@ pub(super) fn authority(value: &Value, world: &World<'_>) -> Result<Authority, W
         _ => return Err(shape()),
     };
     Authority::from_file_text(&text).map_err(|why| {
-        want("the secret authority key that `sluice keys` makes").hint(why.to_string())
+        // A key has neither.
+        let hint = match value {
+            Value::Text(path) if path.contains(['.', '/']) => {
+                format!("a file is written {{ file = \"{path}\" }}")
+            }
+            _ => why.to_string(),
+        };
+        want("the secret authority key that `sluice keys` makes").hint(hint)
     })
 }
 
@@ -50,7 +57,7 @@ fn from_outside(table: &Table, world: &World<'_>) -> Result<String, Want> {
     match entry.key.as_str() {
         "env" => (world.env)(from).ok_or_else(|| wrong(format!("the variable {from} is not set"))),
         "file" => from_file(&world.base.join(from))
-            .map_err(|why| want(format!("the file {from} to be readable")).hint(why)),
+            .map_err(|why| wrong(format!("the file {from} cannot be read")).hint(why)),
         _ => Err(shape()),
     }
 }

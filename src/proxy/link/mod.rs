@@ -455,6 +455,7 @@ impl Machine for Link {
             reconnect,
             self.health_timer(),
             self.v2_timer(),
+            self.last_batch_due(),
             self.workers_due(),
             self.extranonce_due.map(|at| (at, "extranonce")),
             self.refresh_due(),

@@ -196,7 +196,8 @@ impl Link {
 
     /// A pool that gives less than asked gives what it has: it is taken, and excluded if no layout fits.
     pub(super) fn opened(&mut self, now: Instant, told: &OpenExtendedMiningChannelSuccess<'_>) {
-        if self.probe_answered(told.request_id, Some(told.channel_id)) || self.own_opened(now, told)
+        if self.probe_answered(now, told.request_id, Some(told.channel_id))
+            || self.own_opened(now, told)
         {
             return;
         }
@@ -229,7 +230,7 @@ impl Link {
     }
 
     pub(super) fn open_refused(&mut self, now: Instant, told: &OpenMiningChannelError<'_>) {
-        if self.probe_answered(told.request_id, None) || self.own_refused(now, told) {
+        if self.probe_answered(now, told.request_id, None) || self.own_refused(now, told) {
             return;
         }
         match self.channel.stage {

@@ -23,6 +23,8 @@ const PROBE_AFTER: Duration = Duration::from_secs(8);
 const PROBE_ANSWER: Duration = Duration::from_secs(10);
 /// The patience with a pool that has never answered a probe: two jobs of a pool that sends one every 30 s.
 const UNPROBED: Duration = Duration::from_secs(60);
+/// How long a drain waits for a batch that pools fill by a clock, once refusals have all come.
+const LAST_BATCH: Duration = Duration::from_secs(1);
 /// More than B0_32 holds, so nobody can give it.
 const IMPOSSIBLE: u16 = u16::MAX;
 
@@ -52,8 +54,9 @@ struct Asked {
 pub(super) struct Probe {
     standing: Standing,
     asked: Option<Asked>,
-    /// Shares up to this one were written before a probe that was answered.
+    /// Shares up to this one were written before a probe that was answered; and when that was.
     passed: u64,
+    passed_at: Option<Instant>,
 }
 
 impl Probe {
@@ -102,13 +105,19 @@ impl Link {
     }
 
     /// Whether an answer was one to a probe. A pool that gave the impossible gets it back.
-    pub(super) fn probe_answered(&mut self, request: u32, given: Option<u32>) -> bool {
+    pub(super) fn probe_answered(
+        &mut self,
+        now: Instant,
+        request: u32,
+        given: Option<u32>,
+    ) -> bool {
         let probe = &mut self.channel.probe;
         let Some(asked) = probe.asked.take_if(|asked| asked.request == request) else {
             return false;
         };
         probe.standing = Standing::Answers;
         probe.passed = asked.after;
+        probe.passed_at = Some(now);
         if let Some(channel_id) = given {
             let close = CloseChannel {
                 channel_id,
@@ -138,9 +147,18 @@ impl Link {
         }
     }
 
-    /// Whether nothing more is to be expected for what was written, so that a drain may end. The rest of a batch is never
-    /// acknowledged; but refusals come at once and in order, so an answer to a later probe ends the wait: what is open
-    /// then was neither refused nor acknowledged, and is counted unknown.
+    /// When a drain gives up the rest of a batch: refusals come at once and in order, so with the answer to a probe that was
+    /// asked after the last share all of them have come.
+    pub(in super::super) fn last_batch_due(&self) -> Option<(Instant, &'static str)> {
+        let probe = &self.channel.probe;
+        let passed = self.ledger.in_flight() > 0 && probe.passed == self.ledger.last_id();
+        let at = probe.passed_at.filter(|_| passed && self.draining)?;
+        Some((at + LAST_BATCH, "last batch"))
+    }
+
+    /// Whether nothing more is to be expected for what was written, so that a drain may end. The rest of a batch that is
+    /// filled by a count is never acknowledged: what is open in the end was neither refused nor acknowledged, and is
+    /// counted unknown.
     pub(in super::super) fn v2_all_answered(&mut self, now: Instant) -> bool {
         if self.ledger.in_flight() > 0 {
             let probe = &self.channel.probe;
@@ -149,6 +167,9 @@ impl Link {
                 if probe.asked.is_none() && probe.standing != Standing::Never {
                     self.send_probe(now);
                 }
+                return false;
+            }
+            if self.last_batch_due().is_some_and(|(due, _)| now < due) {
                 return false;
             }
             for end in self.ledger.lose_all() {
