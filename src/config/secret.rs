@@ -57,7 +57,7 @@ fn from_outside(table: &Table, world: &World<'_>) -> Result<String, Want> {
     match entry.key.as_str() {
         "env" => (world.env)(from).ok_or_else(|| wrong(format!("the variable {from} is not set"))),
         "file" => from_file(&world.base.join(from))
-            .map_err(|why| wrong(format!("the file {from} cannot be read")).hint(why)),
+            .map_err(|why| wrong(format!("the file {from} cannot be read: {why}"))),
         _ => Err(shape()),
     }
 }
