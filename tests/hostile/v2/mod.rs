@@ -12,3 +12,4 @@ mod names;
 mod pools;
 mod readers;
 mod setup;
+mod window;
