@@ -5,6 +5,7 @@
 
 mod apart;
 mod channels;
+mod counts;
 mod jobs;
 mod lanes;
 mod limits;
